@@ -1,0 +1,1 @@
+"""Physical plan -> results: scheduling, transfers, cancellation, run records."""

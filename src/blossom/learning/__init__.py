@@ -1,0 +1,1 @@
+"""Federated machine learning: estimators, the statistics that sites answer, fitted models, metrics."""

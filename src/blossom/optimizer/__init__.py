@@ -1,0 +1,1 @@
+"""Logical plan + catalogue + policy -> physical plan: compliance, cardinality, cost, placement, fragments."""

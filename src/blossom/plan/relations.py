@@ -1,0 +1,516 @@
+"""The relational nodes of a plan: frozen values that hold their inputs and expressions over them.
+
+Nodes are compared by identity and may be shared (a plan is a graph without cycles). `fingerprint` gives a content hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+from blossom.plan.expressions import Call, Column, Expression, Named, Outer, Subquery, transform
+from blossom.plan.schema import Schema, datatype
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """Base of all relational nodes."""
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        """The relations that this node reads."""
+        return ()
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Names and types of the output columns."""
+        raise NotImplementedError(type(self).__name__)
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        """The same node over other inputs (in the order of `inputs`)."""
+        if inputs:
+            raise ValueError(f"{type(self).__name__} has no inputs")
+        return self
+
+    def expressions(self) -> Iterator[Expression]:
+        """Every expression that the node evaluates."""
+        return iter(())
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        """The same node with each of its expressions replaced by `rule(expression)`."""
+        return self
+
+    def walk(self) -> Iterator[Relation]:
+        """Every node of the plan once, inputs before users (subquery plans not entered)."""
+        seen: set[int] = set()
+        stack: list[tuple[Relation, bool]] = [(self, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                yield node
+            elif id(node) not in seen:
+                seen.add(id(node))
+                stack.append((node, True))
+                stack.extend((child, False) for child in reversed(node.inputs))
+
+    def column(self, name: str, input: int = 0) -> Column:  # noqa: A002 - the field's name
+        """A reference to output column `name`, seen from a node that has this relation as its input number `input`."""
+        return Column(name, self.schema[name], input)
+
+
+class _Unary(Relation):
+    input: Relation
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return (self.input,)
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        (new,) = inputs
+        return self if new is self.input else replace(self, input=new)  # pyright: ignore[reportCallIssue]
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+
+def _map_named(named: tuple[Named, ...], rule: Callable[[Expression], Expression]) -> tuple[Named, ...]:
+    return tuple((name, rule(value)) for name, value in named)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Relation):
+    """A published table. `site` None: the federated table; else that site's part (or the hub's own data)."""
+
+    table: str
+    columns: Schema
+    site: str | None = None
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Received(Relation):
+    """In a fragment: the rows of another fragment, delivered under `key`."""
+
+    key: str
+    columns: Schema
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Relation):
+    """One row of literal values."""
+
+    values: tuple[Named, ...]
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema((name, value.dtype) for name, value in self.values)
+
+    def expressions(self) -> Iterator[Expression]:
+        return (value for _, value in self.values)
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, values=_map_named(self.values, rule))
+
+
+@dataclass(frozen=True, eq=False)
+class Project(_Unary):
+    """Exactly the columns `values`, in order; may hold window functions."""
+
+    input: Relation
+    values: tuple[Named, ...]
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema((name, value.dtype) for name, value in self.values)
+
+    def expressions(self) -> Iterator[Expression]:
+        return (value for _, value in self.values)
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, values=_map_named(self.values, rule))
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(_Unary):
+    """The rows for which every predicate is true."""
+
+    input: Relation
+    predicates: tuple[Expression, ...]
+
+    def expressions(self) -> Iterator[Expression]:
+        return iter(self.predicates)
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, predicates=tuple(map(rule, self.predicates)))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How the next table joins the ones before it.
+
+    `how`: inner, left, right, outer, semi, anti, cross, asof, any_inner, any_left, positional.
+    """
+
+    how: str
+    predicates: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Join(Relation):
+    """A chain of joins: `tables[0]`, then `tables[i]` by `links[i-1]`; `values` picks the output.
+
+    Columns in predicates and values name their table by `Column.input`. A predicate of `links[i-1]` may use tables 0..i;
+    after a semi or anti link its table is gone.
+    """
+
+    tables: tuple[Relation, ...]
+    links: tuple[Link, ...]
+    values: tuple[Named, ...]
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return self.tables
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        if len(inputs) != len(self.tables):
+            raise ValueError("a join keeps its number of tables")
+        return replace(self, tables=inputs)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema((name, str(datatype(value.dtype).copy(nullable=True))) for name, value in self.values)
+
+    def expressions(self) -> Iterator[Expression]:
+        for link in self.links:
+            yield from link.predicates
+        for _, value in self.values:
+            yield value
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        links = tuple(Link(link.how, tuple(map(rule, link.predicates))) for link in self.links)
+        return replace(self, links=links, values=_map_named(self.values, rule))
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregate(_Unary):
+    """One row a group; without groups exactly one row."""
+
+    input: Relation
+    groups: tuple[Named, ...]
+    metrics: tuple[Named, ...]
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema((name, value.dtype) for name, value in (*self.groups, *self.metrics))
+
+    def expressions(self) -> Iterator[Expression]:
+        return (value for _, value in (*self.groups, *self.metrics))
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, groups=_map_named(self.groups, rule), metrics=_map_named(self.metrics, rule))
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key of an order."""
+
+    value: Expression
+    ascending: bool = True
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Sort(_Unary):
+    """The same rows in order."""
+
+    input: Relation
+    keys: tuple[SortKey, ...]
+
+    def expressions(self) -> Iterator[Expression]:
+        return (key.value for key in self.keys)
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, keys=tuple(replace(key, value=rule(key.value)) for key in self.keys))
+
+
+@dataclass(frozen=True, eq=False)
+class Limit(_Unary):
+    """Rows `offset` to `offset + n` (`n` None: all)."""
+
+    input: Relation
+    n: int | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct(_Unary):
+    """Each row once."""
+
+    input: Relation
+
+
+@dataclass(frozen=True, eq=False)
+class SetOperation(Relation):
+    """`kind`: "union", "intersection" or "difference" of inputs with equal schemas (union takes two or more)."""
+
+    kind: str
+    tables: tuple[Relation, ...]
+    distinct: bool
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return self.tables
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        return replace(self, tables=inputs)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.tables[0].schema
+
+
+@dataclass(frozen=True, eq=False)
+class Sample(_Unary):
+    """A random part of the rows."""
+
+    input: Relation
+    fraction: float
+    method: str
+    seed: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Unnest(_Unary):
+    """One row an element of an array column."""
+
+    input: Relation
+    value: Expression
+    name: str
+    offset: str | None
+    keep_empty: bool
+
+    @cached_property
+    def schema(self) -> Schema:
+        own = dict(self.input.schema)
+        own[self.name] = str(datatype(self.value.dtype).value_type)  # pyright: ignore[reportAttributeAccessIssue]
+        if self.offset is not None:
+            own[self.offset] = "int64"
+        return Schema(own.items())
+
+    def expressions(self) -> Iterator[Expression]:
+        return iter((self.value,))
+
+    def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
+        return replace(self, value=rule(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A Python function by content hash; the plan never holds code. `parameters` is JSON text."""
+
+    name: str
+    digest: str
+    parameters: str = "{}"
+
+
+@dataclass(frozen=True, eq=False)
+class MapBatches(_Unary):
+    """`function` applied to Arrow record batches of the input, in any split (`per="batch"`), or to rows (`per="row"`:
+    a row as a mapping gives an iterable of rows)."""
+
+    input: Relation
+    function: Function
+    columns: Schema
+    per: str = "batch"
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Train(_Unary):
+    """A model fitted on the input: one row, one column `model` (the model's JSON document)."""
+
+    input: Relation
+    estimator: str  # the estimator's JSON document
+    target: str
+    features: tuple[str, ...]
+    options: str = "{}"  # JSON: rounds, validate, seed, ...
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema([("model", "string")])
+
+
+@dataclass(frozen=True, eq=False)
+class Model(Relation):
+    """A fitted model as a leaf; `document` is its JSON text."""
+
+    document: str
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema([("model", "string")])
+
+
+@dataclass(frozen=True, eq=False)
+class Predict(Relation):
+    """The rows of `input` with the model's output columns appended."""
+
+    input: Relation
+    model: Relation  # Train or Model
+    features: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]  # name, type
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return (self.input, self.model)
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        rows, model = inputs
+        return replace(self, input=rows, model=model)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema([*self.input.schema.items(), *self.outputs])
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Rows with equal values of `columns` (never null) live at one site only; equal schemes place equal keys alike."""
+
+    scheme: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts(Relation):
+    """The bag union of one relation a site, `sites[i]` holding `tables[i]`; made by rewrites, never by users."""
+
+    tables: tuple[Relation, ...]
+    sites: tuple[str, ...]
+    partition: Partition | None = None
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return self.tables
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        return replace(self, tables=inputs)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.tables[0].schema
+
+
+@dataclass(frozen=True, eq=False)
+class Copies(Relation):
+    """The same rows at every one of `sites`; any one copy is the relation. `steward` alone may answer for it, if named."""
+
+    tables: tuple[Relation, ...]
+    sites: tuple[str, ...]
+    steward: str | None = None
+
+    @property
+    def inputs(self) -> tuple[Relation, ...]:
+        return self.tables
+
+    def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
+        return replace(self, tables=inputs)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.tables[0].schema
+
+
+def rewrite(
+    root: Relation, rule: Callable[[Relation], Relation], memo: dict[int, Relation] | None = None
+) -> Relation:
+    """Rebuild bottom-up: `rule` sees each node once, its inputs already rewritten. Sharing is kept.
+
+    Plans inside subqueries are not entered; rewrites that must enter them say so.
+    """
+    done: dict[int, Relation] = {} if memo is None else memo
+    for node in root.walk():
+        if id(node) in done:
+            continue
+        inputs = tuple(done[id(child)] for child in node.inputs)
+        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
+        done[id(node)] = rule(node if same else node.with_inputs(inputs))
+    return done[id(root)]
+
+
+def map_outer(plan: Relation, rule: Callable[[Outer], Expression], depth: int = 1) -> Relation:
+    """A subquery's plan with every reference that reaches `depth` scopes up replaced.
+
+    `rule` sees the reference with depth 1 and answers in the terms of the scope that holds the subquery; a `Column` in its
+    answer is turned into the `Outer` that means it inside.
+    """
+
+    def inside(expression: Expression) -> Expression:
+        def one(node: Expression) -> Expression | None:
+            if isinstance(node, Outer) and node.depth == depth:
+                return _sink(rule(replace(node, depth=1)), depth)
+            if isinstance(node, Subquery):
+                needle = None if node.needle is None else inside(node.needle)
+                return replace(node, plan=map_outer(node.plan, rule, depth + 1), needle=needle)
+            return None
+
+        return transform(expression, one)
+
+    return rewrite(plan, lambda node: node.map_expressions(inside))
+
+
+def _sink(expression: Expression, depth: int) -> Expression:
+    def one(node: Expression) -> Expression | None:
+        return Outer(node.name, node.dtype, node.input, depth) if isinstance(node, Column) else None
+
+    return transform(expression, one)
+
+
+def substitute(expression: Expression, rule: Callable[[Column], Expression]) -> Expression:
+    """Replace every input column, those that subqueries reach included."""
+
+    def one(node: Expression) -> Expression | None:
+        if isinstance(node, Column):
+            return rule(node)
+        if isinstance(node, Subquery):
+            needle = None if node.needle is None else substitute(node.needle, rule)
+            return replace(
+                node,
+                plan=map_outer(node.plan, lambda o: rule(Column(o.name, o.dtype, o.input))),
+                needle=needle,
+            )
+        return None
+
+    return transform(expression, one)
+
+
+def identity(relation: Relation) -> tuple[Named, ...]:
+    """Each column of a relation as a value of a projection over it."""
+    return tuple((name, Column(name, dtype)) for name, dtype in relation.schema.items())
+
+
+def node_fields(node: Relation) -> dict[str, Any]:
+    """The node's own dataclass fields by name."""
+    return {field.name: getattr(node, field.name) for field in fields(node)}
+
+
+def call(op: str, *args: Any, dtype: str) -> Call:
+    """Shorthand for a `Call`.
+
+    >>> call("Negate", Column("a", "int64"), dtype="int64").op
+    'Negate'
+    """
+    return Call(op, tuple(args), dtype)

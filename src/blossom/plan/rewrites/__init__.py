@@ -1,0 +1,1 @@
+"""Rewrites of a plan, one a file; none changes a result."""

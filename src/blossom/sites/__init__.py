@@ -1,0 +1,1 @@
+"""A site: its configuration and catalogue, its task runner, its audit log."""
