@@ -82,7 +82,7 @@ class Subquery:
 
 Expression: TypeAlias = Column | Outer | Literal | Call | Subquery
 Argument: TypeAlias = (
-    Expression | TypeArgument | EnumArgument | str | int | float | bool | None | tuple["Argument", ...]
+    Expression | TypeArgument | EnumArgument | str | int | float | bool | tuple["Argument", ...] | None
 )
 Named: TypeAlias = tuple[str, Expression]
 
