@@ -1,5 +1,115 @@
 """Blossom: one pipeline over many data platforms and many sites; raw data stays where it is."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from blossom._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from blossom.fedpy.connect import connect
+    from blossom.fedpy.explain import Explanation
+    from blossom.fedpy.model import FittedModel, Model, load_model, predict, train
+    from blossom.fedpy.operators import flat_map, from_arrow, map_batches
+    from blossom.fedpy.results import Run
+    from blossom.fedpy.session import Session
+    from blossom.learning import (
+        ColumnTransformer,
+        LinearRegression,
+        LogisticRegression,
+        OneHotEncoder,
+        Pipeline,
+        Ridge,
+        StandardScaler,
+        make_pipeline,
+    )
+    from blossom.plan.errors import (
+        BlossomError,
+        BudgetError,
+        ConfigError,
+        PlanError,
+        PlatformError,
+        PolicyError,
+        Refusal,
+        SiteError,
+        TrainingError,
+    )
+
+_HOMES = {
+    "blossom.fedpy.connect": ("connect",),
+    "blossom.fedpy.explain": ("Explanation",),
+    "blossom.fedpy.model": ("FittedModel", "Model", "load_model", "predict", "train"),
+    "blossom.fedpy.operators": ("flat_map", "from_arrow", "map_batches"),
+    "blossom.fedpy.results": ("Run",),
+    "blossom.fedpy.session": ("Session",),
+    "blossom.learning": (
+        "ColumnTransformer",
+        "LinearRegression",
+        "LogisticRegression",
+        "OneHotEncoder",
+        "Pipeline",
+        "Ridge",
+        "StandardScaler",
+        "make_pipeline",
+    ),
+    "blossom.plan.errors": (
+        "BlossomError",
+        "BudgetError",
+        "ConfigError",
+        "PlanError",
+        "PlatformError",
+        "PolicyError",
+        "Refusal",
+        "SiteError",
+        "TrainingError",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BlossomError",
+    "BudgetError",
+    "ColumnTransformer",
+    "ConfigError",
+    "Explanation",
+    "FittedModel",
+    "LinearRegression",
+    "LogisticRegression",
+    "Model",
+    "OneHotEncoder",
+    "Pipeline",
+    "PlanError",
+    "PlatformError",
+    "PolicyError",
+    "Refusal",
+    "Ridge",
+    "Run",
+    "Session",
+    "SiteError",
+    "StandardScaler",
+    "TrainingError",
+    "__version__",
+    "connect",
+    "flat_map",
+    "from_arrow",
+    "load_model",
+    "make_pipeline",
+    "map_batches",
+    "predict",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used, so that `import blossom` stays quick."""
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'blossom' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

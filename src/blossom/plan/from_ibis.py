@@ -83,7 +83,8 @@ class _Lowering:
                 stack.append((node, True))
                 stack.extend((parent, False) for parent in reversed(parents) if parent not in memo)
                 continue
-            memo[node] = self._node(node, [memo[parent] for parent in parents], outer)
+            memo[node] = made = self._node(node, [memo[parent] for parent in parents], outer)
+            _ = made.schema  # made from the leaves up, a schema never recurses through a long plan
         return memo[op]
 
     def _node(self, node: ops.Relation, below: list[rel.Relation], outer: tuple[_Scope, ...]) -> rel.Relation:

@@ -22,7 +22,7 @@ from blossom.plan.expressions import (
     Outer,
     Subquery,
     children,
-    outer_columns,
+    walk,
 )
 from blossom.plan.relations import (
     Aggregate,
@@ -87,34 +87,40 @@ MIXING: frozenset[str] = frozenset(
 """Reductions whose result is no single row's value; all others may show one."""
 
 ELEMENTWISE: frozenset[str] = frozenset(
-    """
-    Abs Acos Add And Array ArrayConcat ArrayContains ArrayDistinct ArrayFlatten ArrayIndex ArrayIntersect ArrayLength ArrayMax
-    ArrayMean ArrayMin ArrayMode ArrayPosition ArrayRemove ArrayRepeat ArraySlice ArraySort ArrayStringJoin ArraySum ArrayUnion
-    Asin Atan Atan2 BaseConvert Between BetweenTime BitwiseAnd BitwiseLeftShift BitwiseNot BitwiseOr BitwiseRightShift BitwiseXor
-    Bucket Capitalize Cast Ceil Clip Coalesce Cos Cot Date DateAdd DateDelta DateDiff DateFromYMD DateSub DateTruncate
-    DayOfWeekIndex DayOfWeekName Degrees Divide E EndsWith Equals Exp ExtractAuthority ExtractDay ExtractDayOfYear
-    ExtractEpochSeconds ExtractFile ExtractFragment ExtractHost ExtractHour ExtractIsoYear ExtractMicrosecond ExtractMillisecond
-    ExtractMinute ExtractMonth ExtractPath ExtractProtocol ExtractQuarter ExtractQuery ExtractSecond ExtractUserInfo
-    ExtractWeekOfYear ExtractYear FindInSet Floor FloorDivide Greater GreaterEqual Greatest Hash HashBytes HexDigest IdenticalTo
-    IfElse InValues IntervalAdd IntervalFloorDivide IntervalFromInteger IntervalMultiply IntervalSubtract IsInf IsNan IsNull
-    JSONGetItem LPad LStrip Least Less LessEqual Levenshtein Ln Log Log10 Log2 Lowercase Map MapConcat MapContains MapGet MapKeys
-    MapLength MapMerge MapValueForKey MapValueOrDefaultForKey MapValues Modulus Multiply Negate Not NotEquals NotNull NullIf Or Pi
-    Power RPad RStrip Radians RegexExtract RegexReplace RegexSearch RegexSplit Repeat Reverse Round SearchedCase Sign SimpleCase
-    Sin Sqrt StartsWith StrRight Strftime StringAscii StringConcat StringContains StringFind StringJoin StringLength StringReplace
-    StringSQLILike StringSQLLike StringSlice StringSplit StringToDate StringToTime StringToTimestamp Strip StructColumn StructField
-    Substring Subtract Tan Time TimeAdd TimeDelta TimeDiff TimeFromHMS TimeSub TimeTruncate TimestampAdd TimestampBucket
-    TimestampDelta TimestampDiff TimestampFromUNIX TimestampFromYMDHMS TimestampSub TimestampTruncate ToJSONArray ToJSONMap
-    Translate TryCast TypeOf Uppercase Xor
-    """.split()
-)
+    {
+        "Abs", "Acos", "Add", "And", "Array", "ArrayConcat", "ArrayContains", "ArrayDistinct", "ArrayFlatten", "ArrayIndex",
+        "ArrayIntersect", "ArrayLength", "ArrayMax", "ArrayMean", "ArrayMin", "ArrayMode", "ArrayPosition", "ArrayRemove",
+        "ArrayRepeat", "ArraySlice", "ArraySort", "ArrayStringJoin", "ArraySum", "ArrayUnion", "Asin", "Atan", "Atan2",
+        "BaseConvert", "Between", "BetweenTime", "BitwiseAnd", "BitwiseLeftShift", "BitwiseNot", "BitwiseOr",
+        "BitwiseRightShift", "BitwiseXor", "Bucket", "Capitalize", "Cast", "Ceil", "Clip", "Coalesce", "Cos", "Cot", "Date",
+        "DateAdd", "DateDelta", "DateDiff", "DateFromYMD", "DateSub", "DateTruncate", "DayOfWeekIndex", "DayOfWeekName",
+        "Degrees", "Divide", "E", "EndsWith", "Equals", "Exp", "ExtractAuthority", "ExtractDay", "ExtractDayOfYear",
+        "ExtractEpochSeconds", "ExtractFile", "ExtractFragment", "ExtractHost", "ExtractHour", "ExtractIsoYear",
+        "ExtractMicrosecond", "ExtractMillisecond", "ExtractMinute", "ExtractMonth", "ExtractPath", "ExtractProtocol",
+        "ExtractQuarter", "ExtractQuery", "ExtractSecond", "ExtractUserInfo", "ExtractWeekOfYear", "ExtractYear", "FindInSet",
+        "Floor", "FloorDivide", "Greater", "GreaterEqual", "Greatest", "Hash", "HashBytes", "HexDigest", "IdenticalTo",
+        "IfElse", "InValues", "IntervalAdd", "IntervalFloorDivide", "IntervalFromInteger", "IntervalMultiply",
+        "IntervalSubtract", "IsInf", "IsNan", "IsNull", "JSONGetItem", "LPad", "LStrip", "Least", "Less", "LessEqual",
+        "Levenshtein", "Ln", "Log", "Log10", "Log2", "Lowercase", "Map", "MapConcat", "MapContains", "MapGet", "MapKeys",
+        "MapLength", "MapMerge", "MapValueForKey", "MapValueOrDefaultForKey", "MapValues", "Modulus", "Multiply", "Negate",
+        "Not", "NotEquals", "NotNull", "NullIf", "Or", "Pi", "Power", "RPad", "RStrip", "Radians", "RegexExtract",
+        "RegexReplace", "RegexSearch", "RegexSplit", "Repeat", "Reverse", "Round", "SearchedCase", "Sign", "SimpleCase",
+        "Sin", "Sqrt", "StartsWith", "StrRight", "Strftime", "StringAscii", "StringConcat", "StringContains", "StringFind",
+        "StringJoin", "StringLength", "StringReplace", "StringSQLILike", "StringSQLLike", "StringSlice", "StringSplit",
+        "StringToDate", "StringToTime", "StringToTimestamp", "Strip", "StructColumn", "StructField", "Substring", "Subtract",
+        "Tan", "Time", "TimeAdd", "TimeDelta", "TimeDiff", "TimeFromHMS", "TimeSub", "TimeTruncate", "TimestampAdd",
+        "TimestampBucket", "TimestampDelta", "TimestampDiff", "TimestampFromUNIX", "TimestampFromYMDHMS", "TimestampSub",
+        "TimestampTruncate", "ToJSONArray", "ToJSONMap", "Translate", "TryCast", "TypeOf", "Uppercase", "Xor",
+    }
+)  # fmt: skip
 """Value operations whose result depends on their arguments in the same row, and on nothing else."""
 
 ROW_ORDER: frozenset[str] = frozenset(
-    """
-    WindowFunction WindowBoundary SortKey Lag Lead MinRank DenseRank RowNumber PercentRank CumeDist NTile NthValue
-    TimestampNow DateNow TimeNow RandomScalar RandomUUID
-    """.split()
-)
+    {
+        "WindowFunction", "WindowBoundary", "SortKey", "Lag", "Lead", "MinRank", "DenseRank", "RowNumber", "PercentRank",
+        "CumeDist", "NTile", "NthValue", "TimestampNow", "DateNow", "TimeNow", "RandomScalar", "RandomUUID",
+    }
+)  # fmt: skip
 """Operations that also look at other rows or at nothing: what reaches them is what reaches their arguments."""
 
 
@@ -150,9 +156,10 @@ class _Scope:
 class Tracer:
     """Lineage of the relations of one plan, each computed once; `release` marks a relation as public from there on."""
 
-    def __init__(self, scope: _Scope | None = None) -> None:
+    def __init__(self, scope: _Scope | None = None, kept: Mapping[str, Flow] | None = None) -> None:
         self._memo: dict[int, tuple[Relation, Flow]] = {}
         self._scope = scope
+        self._kept = kept or {}
 
     def relation(self, root: Relation) -> Flow:
         """What reaches `root`."""
@@ -187,9 +194,9 @@ class Tracer:
 
     def value(self, expression: Expression, inputs: tuple[Flow, ...]) -> Sources:
         """What reaches an expression over the columns of `inputs`."""
+        if isinstance(expression, Column):
+            return inputs[expression.input].columns[expression.name]
         match expression:
-            case Column():
-                return inputs[expression.input].columns[expression.name]
             case Literal():
                 return NOTHING
             case Call():
@@ -214,8 +221,7 @@ class Tracer:
     def _subquery(self, expression: Subquery, inputs: tuple[Flow, ...]) -> Sources:
         # A subquery that reaches out depends on its place, so its flows are not kept. All that touches it counts as
         # reaching: whether a row exists is a value here.
-        correlated = any(outer_columns(expression.plan, depth) for depth in (1, 2, 3))
-        tracer = Tracer(_Scope(inputs, self._scope)) if correlated else self
+        tracer = Tracer(_Scope(inputs, self._scope), self._kept) if correlated(expression.plan) else self
         flow = tracer.relation(expression.plan)
         found = flow.rows.union(*flow.columns.values())
         return found if expression.needle is None else found | self.value(expression.needle, inputs)
@@ -228,12 +234,10 @@ class Tracer:
 
     def tables(self, node: Relation, inputs: Iterable[Flow]) -> frozenset[tuple[str, str | None]]:
         """The tables that the inputs and the subqueries of a node read."""
-        found: set[tuple[str, str | None]] = set()
-        for flow in inputs:
-            found |= flow.tables
-        for expression in node.expressions():
-            found |= _subquery_tables(expression)
-        return frozenset(found)
+        found = frozenset[tuple[str, str | None]]().union(*(flow.tables for flow in inputs))
+        for subquery in subqueries(node):
+            found |= _scanned(subquery.plan)
+        return found
 
     # ---- one rule a node
 
@@ -242,10 +246,14 @@ class Tracer:
         return Flow(columns, NOTHING, frozenset({(node.table, node.site)}))
 
     def leaf(self, node: Received | Constant | Model) -> Flow:
+        if isinstance(node, Received) and node.key in self._kept:
+            return self._kept[node.key]
         return Flow(dict.fromkeys(node.schema, NOTHING), NOTHING, frozenset())
 
     def constant(self, node: Constant) -> Flow:
-        return Flow({name: self.value(value, ()) for name, value in node.values}, NOTHING, self.tables(node, ()))
+        return Flow(
+            {name: self.value(value, ()) for name, value in node.values}, NOTHING, self.tables(node, ())
+        )
 
     def project(self, node: Project) -> Flow:
         below = self._memo[id(node.input)][1]
@@ -270,9 +278,7 @@ class Tracer:
         below = self._memo[id(node.input)][1]
         keys = {name: self.value(value, (below,)) for name, value in node.groups}
         metrics = {name: self.value(value, (below,)) for name, value in node.metrics}
-        return Flow(
-            keys | metrics, below.rows.union(NOTHING, *keys.values()), self.tables(node, (below,))
-        )
+        return Flow(keys | metrics, below.rows.union(NOTHING, *keys.values()), self.tables(node, (below,)))
 
     def sort(self, node: Sort) -> Flow:
         below = self._memo[id(node.input)][1]
@@ -327,22 +333,47 @@ class Tracer:
         return Flow(columns, below.rows, below.tables | model.tables)
 
 
+def correlated(plan: Relation, level: int = 0) -> bool:
+    """Whether a subquery's plan refers to a query around it."""
+    for relation in plan.walk():
+        for expression in relation.expressions():
+            for node in walk(expression):
+                if isinstance(node, Outer) and node.depth > level:
+                    return True
+                if isinstance(node, Subquery) and correlated(node.plan, level + 1):
+                    return True
+    return False
+
+
 def _named(options: str, columns: Mapping[str, Sources]) -> Iterable[str]:
     """The columns that a training's options name (weights, groups)."""
     found = json.loads(options)
     return [value for value in found.values() if isinstance(value, str) and value in columns]
 
 
-def _subquery_tables(expression: Expression) -> frozenset[tuple[str, str | None]]:
+def subqueries(node: Relation) -> list[Subquery]:
+    """The subqueries in a node's own expressions, those inside their plans left out."""
+    found: list[Subquery] = []
+    stack: list[object] = [expression for expression in node.expressions() if type(expression) is not Column]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Call):
+            stack.extend(arg for arg in item.args if type(arg) is not Column)
+        elif isinstance(item, tuple):
+            stack.extend(item)
+        elif isinstance(item, Subquery):
+            found.append(item)
+            stack.append(item.needle)
+    return found
+
+
+def _scanned(plan: Relation) -> frozenset[tuple[str, str | None]]:
     found: set[tuple[str, str | None]] = set()
-    if isinstance(expression, Subquery):
-        for relation in expression.plan.walk():
-            if isinstance(relation, Scan):
-                found.add((relation.table, relation.site))
-            for inner in relation.expressions():
-                found |= _subquery_tables(inner)
-    for child in children(expression):
-        found |= _subquery_tables(child)
+    for node in plan.walk():
+        if isinstance(node, Scan):
+            found.add((node.table, node.site))
+        for subquery in subqueries(node):
+            found |= _scanned(subquery.plan)
     return frozenset(found)
 
 

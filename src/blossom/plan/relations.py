@@ -447,7 +447,8 @@ def rewrite(
             continue
         inputs = tuple(done[id(child)] for child in node.inputs)
         same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
-        done[id(node)] = rule(node if same else node.with_inputs(inputs))
+        new = done[id(node)] = rule(node if same else node.with_inputs(inputs))
+        _ = new.schema  # made from the leaves up, a schema never recurses through a long plan
     return done[id(root)]
 
 

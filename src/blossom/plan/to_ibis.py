@@ -214,7 +214,8 @@ def _call(call: Call, scopes: tuple[Scope, ...], leaf: Callable[[rel.Relation], 
 def _subquery(
     node: Subquery, scopes: tuple[Scope, ...], leaf: Callable[[rel.Relation], ops.Relation]
 ) -> ops.Value:
-    plan = _build(node.plan, leaf, scopes)
+    # a reference keeps a table inside apart from the same table around, else a correlated condition compares it with itself
+    plan = _build(node.plan, lambda table: ops.SelfReference(leaf(table), len(scopes)), scopes)
     if node.kind == "exists":
         return ops.ExistsSubquery(plan)
     if (

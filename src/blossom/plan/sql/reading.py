@@ -1,5 +1,6 @@
 """SQL text -> sqlglot's tree, with nothing lost: arguments that sqlglot or we do not know are refused, never dropped."""
-# pyright: basic, reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false, reportOperatorIssue=false, reportIndexIssue=false, reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ class _Parser(DuckDB.Parser):
         checked = super().validate_expression(expression, args)
         if args:
             kept = {id(node) for node in expression.walk()}
-            texts = {node.name.casefold() for node in expression.walk() if isinstance(node, x.Var | x.Literal)}
+            texts = {
+                node.name.casefold() for node in expression.walk() if isinstance(node, x.Var | x.Literal)
+            }
             for arg in args:
                 # builders turn literals into units and the like, so those are compared by text
                 known = isinstance(arg, x.Literal | x.Column) and arg.name.casefold() in texts
@@ -38,7 +41,7 @@ class _Parser(DuckDB.Parser):
         return checked
 
 
-def read(sql: str) -> x.Query:
+def read(sql: str) -> x.Expr:
     """Parse one SELECT-like statement.
 
     Raises:
@@ -60,7 +63,7 @@ def read(sql: str) -> x.Query:
     if len(statements) != 1:
         raise PlanError(f"expected one statement, got {len(statements)}", where="SQL")
     (tree,) = statements
-    if not isinstance(tree, x.Query):
+    if not isinstance(tree, x.Query | x.Values):
         raise PlanError(
             f"only queries run here, not {tree.key.upper()}: {text(tree)}",
             where="SQL",
@@ -79,8 +82,15 @@ def _explain(error: ParseError) -> str:
 
 def text(node: Any, limit: int = 100) -> str:
     """A node as SQL, shortened, for messages."""
-    shown = node.sql(dialect="duckdb") if isinstance(node, x.Expr) else str(node)
+    shown = node.transform(_plain).sql(dialect="duckdb") if isinstance(node, x.Expr) else str(node)
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def _plain(node: x.Expr) -> x.Expr:
+    """An exact column (see `Scope`) as a reader would write it."""
+    if isinstance(node, x.Column) and node.args.get("db") is not None and node.args["db"].name.isdigit():
+        return x.column(node.name, table=node.table)
+    return node
 
 
 def refused(node: x.Expr, what: str | None = None, hint: str | None = None) -> PlanError:

@@ -1,5 +1,6 @@
 """Names in reach of one SELECT: its sources' columns, its aliases, and the scopes around it."""
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false, reportOperatorIssue=false, reportIndexIssue=false
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Types and constants: DuckDB's reading of literals, implicit casts, and dates with intervals."""
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false, reportOperatorIssue=false, reportIndexIssue=false
 
 from __future__ import annotations
 
 import calendar
 import datetime
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +24,9 @@ UNITS = {
     "MILLISECOND": "ms", "MICROSECOND": "us",
 }  # fmt: skip
 """DuckDB's unit names and Ibis's short ones."""
+
+DIGITS = 38
+"""The most digits of a DECIMAL."""
 
 _MONTHS = {"Y": 12, "Q": 3, "M": 1}
 _DELTAS = {"W": "weeks", "D": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}  # fmt: skip
@@ -62,9 +67,13 @@ def unit(node: Any) -> str:
 def target(node: x.DataType) -> dt.DataType:
     """The Ibis type of a cast's target."""
     try:
+        for part in node.find_all(x.DataType):
+            kind = DuckDBType.to_ibis(part, nullable=True)
+            if kind.is_unknown() or kind.is_geospatial() or part.this == x.DataType.Type.ENUM:
+                raise refused(node, f"the type {text(part)}")
         return DuckDBType.to_ibis(node, nullable=True)
     except (ibis_errors.IbisError, KeyError, TypeError, ValueError, NotImplementedError) as error:
-        raise refused(node, "the type") from error
+        raise refused(node, f"the type {text(node)}") from error
 
 
 def cast(value: ops.Value, kind: str | dt.DataType) -> ops.Value:
@@ -109,13 +118,68 @@ def double(value: ops.Value) -> ops.Value:
     return value if value.dtype.is_floating() else cast(value, "float64")
 
 
-def alike(left: ops.Value, right: ops.Value) -> tuple[ops.Value, ops.Value]:
-    """Two operands as DuckDB compares them: constants take the other side's type."""
+def _constants_alike(left: ops.Value, right: ops.Value) -> tuple[ops.Value, ops.Value]:
     if isinstance(right, ops.Literal):
         return left, _like(right, left)
     if isinstance(left, ops.Literal):
         return _like(left, right), right
     return left, right
+
+
+def alike(left: ops.Value, right: ops.Value) -> tuple[ops.Value, ops.Value]:
+    """Two operands as DuckDB combines them.
+
+    Constants take the other side's type; a DECIMAL beside a DOUBLE becomes one. Ibis finds a common type of two decimals only
+    where one has no fewer digits and no smaller scale, so the one with the longer fraction is given the digits it lacks.
+    """
+    left, right = _constants_alike(left, right)
+    a, b = left.dtype, right.dtype
+    if a.is_floating() and b.is_decimal():
+        return left, cast(right, "float64")
+    if a.is_decimal() and b.is_floating():
+        return cast(left, "float64"), right
+    if a.is_decimal() and b.is_decimal() and None not in (a.precision, a.scale, b.precision, b.scale):
+        if a.scale > b.scale and a.precision < b.precision:
+            return _wider(left, b.precision), right
+        if b.scale > a.scale and b.precision < a.precision:
+            return left, _wider(right, a.precision)
+    return left, right
+
+
+def _wider(value: ops.Value, precision: int) -> ops.Value:
+    kind = dt.Decimal(precision, value.dtype.scale)
+    return literal(value.value, kind) if isinstance(value, ops.Literal) else ops.Cast(value, to=kind)
+
+
+def common_type(kinds: Sequence[dt.DataType]) -> dt.DataType:
+    """The type of a CASE's, a COALESCE's or a UNION's outcome.
+
+    Raises:
+        IbisTypeError: There is none.
+    """
+    decimals = [kind for kind in kinds if kind.is_decimal() and kind.precision is not None]
+    if decimals and any(kind.is_floating() for kind in kinds):
+        return dt.highest_precedence([dt.float64 if kind.is_decimal() else kind for kind in kinds])
+    if len(decimals) > 1:
+        scale = max(kind.scale for kind in decimals)
+        whole_digits = max(kind.precision - kind.scale for kind in decimals)
+        widest = dt.Decimal(min(DIGITS, whole_digits + scale), scale)
+        return dt.highest_precedence([widest if kind.is_decimal() else kind for kind in kinds])
+    return dt.highest_precedence(kinds)
+
+
+def unified(values: Sequence[ops.Value]) -> tuple[ops.Value, ...]:
+    """Alternatives of one outcome, those whose type differs from the common one cast where Ibis would not see it right."""
+    first = next((value for value in values if not isinstance(value, ops.Literal)), values[0])
+    fitted = [_like(value, first) if isinstance(value, ops.Literal) else value for value in values]
+    kinds = [value.dtype for value in fitted]
+    if not any(kind.is_decimal() for kind in kinds):
+        return tuple(fitted)
+    wanted = common_type(kinds)
+    return tuple(
+        value if value.dtype.is_null() or value.dtype.is_integer() else cast(value, wanted)
+        for value in fitted
+    )
 
 
 def _like(constant: ops.Literal, other: ops.Value) -> ops.Value:
@@ -168,7 +232,11 @@ def shift(moment: ops.Value, by: ops.Value, sign: int) -> ops.Value:
 
 
 def _shifted(start: datetime.date, amount: int, short: str) -> datetime.datetime | None:
-    moment = start if isinstance(start, datetime.datetime) else datetime.datetime(start.year, start.month, start.day)  # noqa: DTZ001 - SQL's TIMESTAMP has no zone
+    moment = (
+        start
+        if isinstance(start, datetime.datetime)
+        else datetime.datetime(start.year, start.month, start.day)  # noqa: DTZ001 - TIMESTAMP has no zone
+    )
     try:
         if short not in _MONTHS:
             return moment + datetime.timedelta(**{_DELTAS[short]: amount})

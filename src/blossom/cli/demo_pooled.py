@@ -1,0 +1,178 @@
+"""The demo's reference: all rows in one place, as nobody but the demo may have them, and what a pooled model makes of them.
+
+The federated figures are compared with these. The model is fitted by the same estimators in a federation of one site that
+releases rows; AUC and log loss are then computed from the single predictions, by their definitions. Where scikit-learn is
+installed it fits the model once more, as a witness that shares no code with Blossom.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from blossom.cli import demo_data
+from blossom.cli.demo_figures import HeldBack, Quality
+from blossom.fedpy.connect import connect
+from blossom.fedpy.session import Session
+from blossom.policy.model import ROW_UNIT, TablePolicy
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "timestamp(6)": "TIMESTAMP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A carrier at one airport: flights, summed delay on arrival, arrivals."""
+
+    carrier: str
+    flights: int
+    delay: float
+    arrivals: int
+
+
+class Pooled:
+    """All rows of the three airports in one federation of one site; a context manager."""
+
+    def __init__(self, source: Path | None = None) -> None:
+        self._source = source or demo_data.find_data()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            self._folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="blossom-pooled-")))
+            self._read()
+            policy = {"release": "rows", "training": "updates", "min_group": 1, "privacy_unit": ROW_UNIT}
+            tables = {
+                name: {"source": str(self._folder / f"{name}.parquet"), "policy": policy}
+                for name in demo_data.SCHEMAS
+            }
+            self.fed: Session = opening.enter_context(connect({"sites": {"pooled": {"tables": tables}}}))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()
+
+    def _read(self) -> None:
+        with zipfile.ZipFile(self._source / "flights.csv.zip") as archive:
+            archive.extract("flights.csv", self._folder)
+        files = {"flights": self._folder / "flights.csv", "weather": self._source / "weather.csv"}
+        with duckdb.connect() as con:
+            for table, path in files.items():
+                columns = {name: _TYPES[kind] for name, kind in demo_data.SCHEMAS[table].items()}
+                rows = con.read_csv(
+                    str(path),
+                    header=True,
+                    columns=columns,
+                    na_values="NA",
+                    timestamp_format="%Y-%m-%dT%H:%M:%SZ",
+                )
+                rows.write_parquet(str(self._folder / f"{table}.parquet"), compression="snappy")
+        files["flights"].unlink()
+
+    def _query(self, text: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with duckdb.connect() as con:
+            con.execute("CREATE VIEW flights AS FROM read_parquet($1)".replace("$1", self._quoted("flights")))
+            return con.execute(text, list(parameters)).fetchall()
+
+    def _quoted(self, table: str) -> str:
+        path = str(self._folder / f"{table}.parquet").replace("'", "''")
+        return f"'{path}'"
+
+    def count(self) -> int:
+        """How many flights there are."""
+        return self._query("SELECT count(*) FROM flights")[0][0]
+
+    def cells(self, policies: Mapping[str, TablePolicy]) -> tuple[dict[str, Cell], list[HeldBack]]:
+        """What the group-by by carrier should give under the sites' policies, from the raw rows.
+
+        Returns:
+            Carrier -> the sum of the airports' cells that describe enough units, and the cells that do not.
+        """
+        total: dict[str, Cell] = {}
+        small: list[HeldBack] = []
+        for site, origin in demo_data.AIRPORTS.items():
+            policy = policies[site]
+            unit = policy.privacy_unit if policy.privacy_unit != ROW_UNIT else None
+            # Null units count as one; the mean looks at arrivals only, so those have to be enough.
+            counted = (
+                "count(*)" if unit is None else f'count(DISTINCT "{unit}") + max(CAST("{unit}" IS NULL AS INT))'
+            )
+            rows = self._query(
+                "SELECT carrier, count(*), coalesce(sum(arr_delay), 0), count(arr_delay), "
+                f"coalesce({counted.replace(')', ') FILTER (arr_delay IS NOT NULL)')}, 0) "  # noqa: S608 - a checked name
+                "FROM flights WHERE origin = ? GROUP BY carrier ORDER BY carrier",
+                [origin],
+            )
+            for carrier, flights, delay, arrivals, units in rows:
+                if policy.release != "rows" and units < policy.min_group:
+                    small.append(HeldBack(site, carrier, flights, units))
+                    continue
+                old = total.get(carrier, Cell(carrier, 0, 0.0, 0))
+                total[carrier] = Cell(
+                    carrier, old.flights + flights, old.delay + float(delay), old.arrivals + arrivals
+                )
+        return total, small
+
+
+def quality(name: str, late: Floats, probability: Floats) -> Quality:
+    """AUC and log loss of predictions by their definitions, tied probabilities counting a half.
+
+    >>> one = quality("coin", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.2, 0.9]))
+    >>> one.auc, round(one.log_loss, 6)
+    (0.75, 0.645981)
+    """
+    _, place, counts = np.unique(probability, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    events = float(late.sum())
+    others = len(late) - events
+    auc = (float(ranks[late > 0].sum()) - events * (events + 1) / 2) / (events * others)
+    loss = -float(np.where(late > 0, np.log(probability), np.log1p(-probability)).mean())
+    return Quality(name, len(late), auc, 0.0, loss)
+
+
+def columns_of(table: pa.Table, *names: str) -> list[Floats]:
+    """Columns as float arrays."""
+    return [table.column(name).cast(pa.float64()).to_numpy() for name in names]
+
+
+Witness = Callable[[pa.Table, pa.Table], tuple[Mapping[str, float], Quality]]
+
+
+def witness() -> Witness | None:
+    """The model by scikit-learn, where it is installed: (training rows, held-out rows) -> (coefficients, quality)."""
+    if importlib.util.find_spec("sklearn") is None:
+        return None
+    return _scikit_learn
+
+
+def _scikit_learn(training: pa.Table, held_out: pa.Table) -> tuple[Mapping[str, float], Quality]:
+    from sklearn.linear_model import LogisticRegression  # pyright: ignore[reportMissingTypeStubs]
+
+    numbers = [name for name in training.column_names if name not in ("carrier", "late")]
+    carriers = sorted(set(training.column("carrier").to_pylist()))
+    means = {name: float(values.mean()) for name, values in zip(numbers, columns_of(training, *numbers), strict=True)}
+    spreads = {name: float(values.std()) for name, values in zip(numbers, columns_of(training, *numbers), strict=True)}
+
+    def features(table: pa.Table) -> Floats:
+        names = np.asarray(table.column("carrier").to_pylist())
+        scaled = [(values - means[n]) / spreads[n] for n, values in zip(numbers, columns_of(table, *numbers), strict=True)]
+        return np.column_stack([*scaled, *((names == carrier).astype(np.float64) for carrier in carriers)])
+
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=100)
+    model.fit(features(training), columns_of(training, "late")[0])
+    outputs = [*numbers, *(f"carrier_{carrier}" for carrier in carriers)]
+    coefficients = dict(zip(("(intercept)", *outputs), [*model.intercept_.tolist(), *model.coef_[0].tolist()], strict=True))
+    probability = model.predict_proba(features(held_out))[:, 1]
+    return coefficients, quality("scikit-learn, pooled rows", columns_of(held_out, "late")[0], probability)

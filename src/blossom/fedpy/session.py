@@ -1,0 +1,439 @@
+"""The session: an Ibis backend over a federation. Every way to get data goes through `run`."""
+# pyright: basic, reportIncompatibleMethodOverride=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends import BaseBackend
+
+from blossom._version import __version__
+from blossom.executor.federation import Federation, require_table
+from blossom.executor.planner import Planned, Planner
+from blossom.executor.records import RunRecords
+from blossom.executor.run import Execution
+from blossom.executor.training import Trainer, Training
+from blossom.fedpy import display
+from blossom.fedpy.conforming import conform, conform_stream
+from blossom.fedpy.explain import Explanation
+from blossom.fedpy.listing import Listing
+from blossom.fedpy.outline import explained
+from blossom.fedpy.results import Run
+from blossom.fedpy.writing import write
+from blossom.learning import Fitted
+from blossom.learning.metrics import Metrics
+from blossom.plan import from_ibis, sql
+from blossom.plan.errors import PlanError, PolicyError
+from blossom.plan.relations import Relation, Train
+from blossom.plan.schema import Schema
+from blossom.sites.config.model import HUB
+
+_sessions = itertools.count()
+
+
+class Session(BaseBackend):
+    """A federation as an Ibis backend; made by `blossom.connect`.
+
+    Example:
+        >>> import blossom as bl
+        >>> fed = bl.connect({"sites": {}})
+        >>> fed.list_tables()
+        []
+    """
+
+    name = "blossom"
+    dialect = None  # pyright: ignore[reportAssignmentType]
+
+    def __init__(
+        self, federation: Federation | None = None, records: RunRecords | None = None, title: str = ""
+    ) -> None:
+        super().__init__()
+        if federation is None or records is None:
+            raise PlanError("a session is made by blossom.connect")
+        self.federation = federation
+        self.records = records
+        self.title = title
+        self.last_run: Run | None = None
+        self.progress: Callable[[str], None] | None = None
+        self._number = next(_sessions)
+        self._planner = Planner(federation)
+        self._trainer = Trainer(federation, self._planner)
+        self._local: dict[str, str] = {}
+
+    # -- what Ibis asks of a backend -----------------------------------------------------------------------------------
+
+    @property
+    def db_identity(self) -> str:
+        """Two sessions are never the same backend: tables of one cannot be mixed with tables of the other."""
+        return f"blossom-{self._number}"
+
+    @property
+    def version(self) -> str:
+        """Blossom's version."""
+        return __version__
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a session cannot be pickled")
+
+    def disconnect(self) -> None:
+        """Close every engine and forget private temporary state."""
+        self.federation.close()
+        self.records.close()
+
+    close = disconnect
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.disconnect()
+
+    def list_tables(self, *, like: str | None = None, database: str | None = None) -> list[str]:
+        """Names of the federated tables (of one site's with `database`)."""
+        tables = self.federation.tables
+        names = [name for name, table in tables.items() if database is None or database in table.parts]
+        return self._filter_with_like(names, like)
+
+    def table(self, name: str, /, *, site: str | None = None, database: str | None = None) -> ir.Table:
+        """A federated table: the union of all sites that publish it, or one site's part.
+
+        Args:
+            name: The table.
+            site: Only this site's part.
+            database: The same as `site`, under Ibis's name.
+
+        Raises:
+            PlanError: No such table; names the nearest.
+        """
+        site = site or database
+        schema = require_table(self.federation, name, site)
+        return self._table(name, schema, site)
+
+    def _table(self, name: str, schema: Schema, site: str | None) -> ir.Table:
+        return ops.DatabaseTable(
+            name, schema=schema.to_ibis(), source=self, namespace=ops.Namespace(database=site)
+        ).to_expr()
+
+    @classmethod
+    def has_operation(cls, operation: type[ops.Value], /) -> bool:
+        """Any operation that some platform can run; which, the planner finds out."""
+        return True
+
+    def compile(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        limit: int | None = None,
+        params: Mapping[Any, Any] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """The plan as text: what Blossom has instead of one SQL string."""
+        return str(self.explain(expr, params=params))
+
+    def _register_in_memory_table(self, op: ops.InMemoryTable) -> None:
+        self._keep(op)
+
+    def _make_memtable_finalizer(self, name: str) -> None:
+        return None
+
+    def _keep(self, op: ops.InMemoryTable) -> str:
+        if self.federation.hub.kept(op.name) is None:
+            self.federation.hub.keep(op.name, op.data.to_pyarrow(op.schema))
+        return op.name
+
+    def _unsupported(self, what: str, instead: str) -> PlanError:
+        return PlanError(f"a session cannot {what}", hint=instead)
+
+    def create_table(self, *args: Any, **kwargs: Any) -> ir.Table:
+        """Not supported: results live where their rows may live."""
+        raise self._unsupported("create a table", "use fed.write(expr, table=..., site=...)")
+
+    def drop_table(self, *args: Any, **kwargs: Any) -> None:
+        """Not supported: a table belongs to its site's owner."""
+        raise self._unsupported("drop a table", "its owner removes it from the site's configuration")
+
+    def create_view(self, *args: Any, **kwargs: Any) -> ir.Table:
+        """Not supported."""
+        raise self._unsupported("create a view", "keep the Ibis expression in a variable")
+
+    def drop_view(self, *args: Any, **kwargs: Any) -> None:
+        """Not supported."""
+        raise self._unsupported("drop a view", "there are none")
+
+    # -- tables --------------------------------------------------------------------------------------------------------
+
+    def from_arrow(self, data: Any, *, name: str | None = None) -> ir.Table:
+        """A local table (Arrow, pandas, Polars) as a table of this session; it stays at the hub until a plan needs it."""
+        table = (
+            data
+            if isinstance(data, pa.Table)
+            else ibis.memtable(data).op().data.to_pyarrow(ibis.memtable(data).schema())
+        )
+        name = name or f"local_{len(self._local)}"
+        if name in self.federation.tables or self.federation.hub.kept(name) is not None:
+            raise PlanError(f"there is already a table {name!r}", hint="choose another name")
+        self._local[name] = name
+        self.federation.hub.keep(name, table)
+        return self._table(name, Schema.from_pyarrow(table.schema), HUB)
+
+    def sql(self, query: str, /, *, schema: Any = None, dialect: str | None = None) -> ir.Table:
+        """An Ibis table from a SELECT in DuckDB's dialect: a second door to the same plan, through the same policy.
+
+        Raises:
+            PlanError: A construct that is not supported, named.
+        """
+        return sql.parse(query, lambda name, site: self.table(name, site=site), self.list_tables)
+
+    def catalog(self) -> Listing:
+        """Tables by site: columns, who publishes them, how they are partitioned, and what may leave."""
+        return Listing.of_tables(self.federation)
+
+    def sites(self) -> Listing:
+        """The sites, their platforms and tables."""
+        return Listing.of_sites(self.federation)
+
+    # -- plans and runs ------------------------------------------------------------------------------------------------
+
+    def _lower(self, expr: ir.Expr, params: Mapping[Any, Any] | None) -> Relation:
+        values = {p.op(): v for p, v in (params or {}).items()}
+        return from_ibis.relation(expr.as_table().op(), parameters=values, in_memory=self._keep)
+
+    def resolved(self, expr: ir.Expr) -> Relation:
+        """The logical plan with every model fitted."""
+        return self._trainer.resolve(self._lower(expr, None))
+
+    def _planned(self, expr: ir.Expr, params: Mapping[Any, Any] | None, *, fit: bool) -> Planned:
+        key = (expr.as_table().op(), tuple(sorted((str(k), repr(v)) for k, v in (params or {}).items())))
+
+        def lower() -> Relation:
+            logical = self._lower(expr, params)
+            return self._trainer.resolve(logical) if fit else self._trainer.outline(logical)
+
+        return self._planner.planned((*key, fit), lower)
+
+    def explain(
+        self, expr: ir.Expr, /, *, params: Mapping[Any, Any] | None = None, analyze: bool = False
+    ) -> Explanation:
+        """Who would run what, on which engine, and why. Releases nothing and trains nothing, unless `analyze` runs it.
+
+        Raises:
+            PlanError: It cannot be expressed.
+            PolicyError: No compliant plan exists.
+        """
+        if analyze:
+            run = self.run(expr, params=params)
+            return run.explain()
+        return explained(
+            self._planned(expr, params, fit=False), self.federation, notes=self._training_notes(expr, params)
+        )
+
+    def run(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Mapping[Any, Any] | None = None,
+        strict: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Run:
+        """Run a pipeline to the end.
+
+        Args:
+            expr: An Ibis table, column or value of this session.
+            params: Values of scalar parameters.
+            strict: Raise when a site withheld cells, instead of telling it in `Run.withheld`.
+            progress: Called with one line at each step of long work.
+
+        Returns:
+            Run: `.result` (Arrow), `.withheld`, `.events`, `.releases`, `.report()`.
+
+        Raises:
+            PolicyError: A site refuses, or `strict` and cells were withheld.
+            BlossomError: Any other fault, one of the family.
+        """
+        run, reader = self._start(expr, params, progress)
+        with run:
+            table = conform(reader.read_all(), _arrow_schema(expr))
+        run.finish(table)
+        if strict:
+            self._strictly(run)
+        return run
+
+    def _strictly(self, run: Run) -> None:
+        held = [site for site, withheld in run.withheld.items() if withheld]
+        if held:
+            raise PolicyError(
+                f"cells were withheld at {', '.join(held)}",
+                hint="they describe fewer units than the owner's min_group; use larger groups, or strict=False",
+            )
+
+    def _start(
+        self, expr: ir.Expr, params: Mapping[Any, Any] | None, progress: Callable[[str], None] | None = None
+    ) -> tuple[Run, pa.RecordBatchReader]:
+        run = Run(
+            self.federation, self.records, text=_pipeline_text(expr), progress=progress or self.progress
+        )
+        self.last_run = run
+        with run.failing():
+            self._trainer.watch = run.event
+            planned = self._planned(expr, params, fit=True)
+            for training in self._trainer.fresh:
+                run.extra_releases.extend(training.releases)
+            self._trainer.fresh.clear()
+            execution = Execution(self.federation, planned.physical, run.id, planned.hash)
+            run.begin(planned, execution)
+            return run, execution.reader()
+
+    def _training_notes(self, expr: ir.Expr, params: Mapping[Any, Any] | None) -> list[str]:
+        notes: list[str] = []
+        for node in self._lower(expr, params).walk():
+            if isinstance(node, Train):
+                known = self._trainer.known(node)
+                plan = self._trainer.training_plan(node) if known is None else known.plan
+                state = "would be fitted" if known is None else "was fitted"
+                notes.append(f"the model of {node.target} {state} {plan.mode}: {plan.reason}")
+        return notes
+
+    # -- models --------------------------------------------------------------------------------------------------------
+
+    def fit(self, node: Train) -> Training:
+        """Fit a model's node, or give the one fitted before."""
+        known = self._trainer.known(node)
+        if known is not None:
+            return known
+        run = Run(self.federation, self.records, text=f"fit of {node.target}", kind="fit", progress=self.progress)
+        self.last_run = run
+        with run.failing():
+            self._trainer.watch = run.event
+            training = self._trainer.fit(node)
+            self._trainer.fresh.clear()
+            run.extra_releases.extend(training.releases)
+            run.finish(None)
+            return training
+
+    def evaluate(self, fitted: Fitted, table: ir.Table) -> Metrics:
+        """Metrics of a fitted model on a table, computed where its rows are."""
+        run = Run(
+            self.federation, self.records, text="evaluation of a model", kind="evaluate", progress=self.progress
+        )
+        self.last_run = run
+        with run.failing():
+            self._trainer.watch = run.event
+            metrics, releases = self._trainer.evaluate(fitted, self._lower(table, None))
+            run.extra_releases.extend(releases)
+            run.finish(None)
+            return metrics
+
+    # -- Ibis's ways to get data -----------------------------------------------------------------------------------------
+
+    def to_pyarrow(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Mapping[Any, Any] | None = None,
+        limit: int | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The result as an Arrow table, array or scalar."""
+        table = self.run(_limited(expr, limit), params=params, **kwargs).result
+        if isinstance(expr, ir.Table):
+            return table
+        column = table.column(0)
+        if isinstance(expr, ir.Scalar):
+            return column[0] if len(column) else pa.scalar(None, column.type)
+        return column.combine_chunks()
+
+    def to_pyarrow_batches(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Mapping[Any, Any] | None = None,
+        limit: int | str | None = None,
+        chunk_size: int = 1_000_000,
+        **kwargs: Any,
+    ) -> pa.RecordBatchReader:
+        """The result as a stream: nothing is collected, so it may be larger than memory."""
+        run, reader = self._start(_limited(expr, limit), params)
+        return run.stream(conform_stream(reader, _arrow_schema(expr), chunk_size))
+
+    def execute(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Mapping[Any, Any] | None = None,
+        limit: int | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The result as a pandas DataFrame, Series or a Python value."""
+        result = self.to_pyarrow(expr, params=params, limit=limit, **kwargs)
+        if isinstance(expr, ir.Scalar):
+            return result.as_py()
+        if isinstance(expr, ir.Column):
+            return result.to_pandas().rename(expr.get_name())
+        frame = result.to_pandas()
+        if self.last_run is not None:
+            frame.attrs["withheld"] = dict(self.last_run.withheld)
+        return frame
+
+    def to_parquet(
+        self, expr: ir.Table, /, path: str | Path, *, params: Mapping[Any, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Write the result to one Parquet file, streamed; the file appears whole or not at all."""
+        import pyarrow.parquet as pq
+
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with (
+                self.to_pyarrow_batches(expr, params=params) as reader,
+                pq.ParquetWriter(temporary, reader.schema, **kwargs) as writer,
+            ):
+                for batch in reader:
+                    writer.write_batch(batch)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write(self, expr: ir.Table, /, *, table: str, site: str | None = None) -> Run:
+        """Keep a result as a table of the federation: at `site`, or each part where its rows are.
+
+        Results may live only where their rows may live; the policy of what they were made from is inherited.
+        """
+        run = write(self, expr, table=table, site=site)
+        self.refresh()
+        return run
+
+    def refresh(self) -> None:
+        """Ask the sites again what they publish."""
+        self.federation.refresh()
+        self._planner.forget()
+
+
+def _limited(expr: ir.Expr, limit: int | str | None) -> ir.Expr:
+    if limit == "default":
+        limit = ibis.options.sql.default_limit
+    return expr if limit is None else expr.as_table().limit(int(limit))
+
+
+def _pipeline_text(expr: ir.Expr) -> str:
+    names: Iterable[str] = sorted({node.name for node in expr.op().find(ops.DatabaseTable)})
+    return f"{type(expr).__name__.lower()} of {', '.join(names) or 'constants'}"
+
+
+def _arrow_schema(expr: ir.Expr) -> pa.Schema:
+    return Schema.from_ibis(expr.as_table().schema()).to_pyarrow()
+
+
+display.install(Session)

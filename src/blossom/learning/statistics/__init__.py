@@ -1,0 +1,45 @@
+"""The statistics that sites answer: one module each, all frozen values, known by their name on the wire."""
+
+from blossom.learning.statistics.base import (
+    REGISTRY,
+    Collector,
+    Guard,
+    Released,
+    State,
+    Statistic,
+    fold,
+    from_message,
+    to_message,
+)
+from blossom.learning.statistics.categories import Categories, RareCategories
+from blossom.learning.statistics.classes import Classes
+from blossom.learning.statistics.combined import Part, Together
+from blossom.learning.statistics.gram import Gram
+from blossom.learning.statistics.logistic import LogisticSums
+from blossom.learning.statistics.moments import Moments
+from blossom.learning.statistics.presence import Requirement
+from blossom.learning.statistics.scores import ClassErrors, RegressionErrors, ScoreCells
+
+__all__ = [
+    "REGISTRY",
+    "Categories",
+    "ClassErrors",
+    "Classes",
+    "Collector",
+    "Gram",
+    "Guard",
+    "LogisticSums",
+    "Moments",
+    "Part",
+    "RareCategories",
+    "RegressionErrors",
+    "Released",
+    "Requirement",
+    "ScoreCells",
+    "State",
+    "Statistic",
+    "Together",
+    "fold",
+    "from_message",
+    "to_message",
+]

@@ -1,0 +1,64 @@
+"""The Gram matrix of features and target, over outputs that the design has centred and scaled already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from blossom.learning.design import Design, Target
+from blossom.learning.statistics.base import (
+    Check,
+    Folded,
+    Guard,
+    Released,
+    State,
+    floats,
+    ints,
+    register,
+)
+from blossom.learning.statistics.presence import Requirement
+
+
+@register
+@dataclass(frozen=True)
+class Gram(Folded):
+    """`n`, `sums` of each feature and the target (last), and `products`: their matrix of sums of products.
+
+    The design carries the centre and scale: uncentred, a Gram matrix loses half the digits of an ill-scaled column.
+    """
+
+    kind = "gram"
+    design: Design
+    target: Target
+
+    @property
+    def width(self) -> int:
+        return 2 * self.design.width + 8
+
+    def empty(self) -> State:
+        size = self.design.width + 1
+        return {"n": np.zeros(1, np.int64), "sums": np.zeros(size), "products": np.zeros((size, size))}
+
+    def measure(self, block: pa.RecordBatch) -> State:
+        values = np.vstack([self.design.matrix(block), self.target.values(block)])
+        return {
+            "n": np.asarray([block.num_rows], np.int64),
+            "sums": values.sum(axis=1),
+            "products": values @ values.T,
+        }
+
+    def merge(self, a: State, b: State) -> State:
+        return {
+            "n": ints(a, "n") + ints(b, "n"),
+            "sums": floats(a, "sums") + floats(b, "sums"),
+            "products": floats(a, "products") + floats(b, "products"),
+        }
+
+    def check(self, guard: Guard) -> Check | None:
+        return Requirement(self.design, self.target, self.design.width + 1, pairs=True).check(guard)
+
+    def releases(self) -> tuple[Released, ...]:
+        size = self.design.width + 1
+        return (Released("rows", 1, "count"), Released("sums and products", size + size**2, "sum"))

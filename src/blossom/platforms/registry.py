@@ -1,0 +1,76 @@
+"""Platform kind -> class; a driver is imported only when its kind is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from blossom.plan.errors import ConfigError, PlatformError, unknown
+from blossom.platforms.interface import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a platform's class is, and which extra of the distribution brings its driver (None: the base install)."""
+
+    module: str
+    name: str
+    extra: str | None = None
+
+
+PLATFORMS: Mapping[str, Entry] = {
+    "duckdb": Entry("blossom.platforms.duckdb", "DuckDB"),
+    "sqlite": Entry("blossom.platforms.sqlite", "SQLite"),
+    "python": Entry("blossom.platforms.python", "Python"),
+    "polars": Entry("blossom.platforms.polars", "Polars", "polars"),
+    "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
+}
+
+
+def platform_class(kind: str) -> type[Platform]:
+    """The class of a kind.
+
+    Raises:
+        ConfigError: No such kind.
+        PlatformError: Its driver is not installed; the hint names the extra that brings it.
+    """
+    entry = PLATFORMS.get(kind)
+    if entry is None:
+        what, hint = unknown("platform kind", kind, PLATFORMS)
+        raise ConfigError(what, hint=hint)
+    try:
+        found = getattr(import_module(entry.module), entry.name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("blossom") or entry.extra is None:
+            raise
+        raise PlatformError(
+            f"the driver of {kind} is not installed ({error.name} is missing)",
+            where=f"platform kind {kind!r}",
+            hint=f"pip install 'blossom-sky[{entry.extra}]'",
+        ) from error
+    assert isinstance(found, type)
+    assert issubclass(found, Platform)
+    return found
+
+
+def open_platform(kind: str, name: str, options: Mapping[str, Any]) -> Platform:
+    """Make a platform from its options in the configuration.
+
+    Raises:
+        ConfigError: No such kind, or an option that it does not know.
+        PlatformError: Its driver is missing, or it cannot be opened.
+    """
+    found = platform_class(kind)
+    known = _options(found)
+    for option in options:
+        if option not in known:
+            what, hint = unknown("option", option, known)
+            raise ConfigError(what, where=f"platform {name!r} ({kind})", hint=hint)
+    return found(name, **options)
+
+
+def _options(found: type[Platform]) -> tuple[str, ...]:
+    code = found.__init__.__code__
+    return code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]

@@ -1,0 +1,246 @@
+"""Guards: the counts of units that a site computes beside an aggregate, and the cut of a fragment at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from blossom.plan.expressions import (
+    Call,
+    Column,
+    Expression,
+    Literal,
+    Named,
+    Subquery,
+    columns,
+    transform,
+)
+from blossom.plan.lineage import subqueries
+from blossom.plan.relations import (
+    Aggregate,
+    Filter,
+    Join,
+    Predict,
+    Project,
+    Received,
+    Relation,
+    Scan,
+    identity,
+)
+from blossom.plan.schema import Schema
+from blossom.policy.aggregates import reduced, reductions
+from blossom.policy.states import Carrier, State, Unit, null_column, unit_column
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One guarded aggregate, to be run at the site and passed through `gate.gate` before anything else sees it.
+
+    Attributes:
+        key: The key of the `Received` leaf that stands for its gated rows in later stages and in the remaining plan.
+        query: The aggregate with its guard columns; leaves may be `Received` of earlier stages.
+        guards: Names of the guard columns.
+        min_groups: What each of them must at least be.
+        columns: The columns that stay once the guards are taken off, with their types.
+        tables: The private tables that it describes.
+    """
+
+    key: str
+    query: Relation
+    guards: tuple[str, ...]
+    min_groups: tuple[int, ...]
+    columns: Schema
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded:
+    """A fragment cut at its guards: `stages` run in order, then `root` over their gated rows."""
+
+    stages: tuple[Stage, ...]
+    root: Relation
+
+
+def guard(
+    root: Relation,
+    states: Mapping[int, State],
+    aggregates: Sequence[Aggregate],
+    prefix: str = "guarded_",
+    *,
+    carry: bool = False,
+) -> Guarded:
+    """Cut a judged fragment at its guarded aggregates.
+
+    Args:
+        root: The fragment.
+        states: The judge's state of every node, by id.
+        aggregates: The nodes to guard, inner ones first.
+        prefix: Of the keys of stages.
+        carry: Give the remaining plan hidden columns for its units.
+    """
+    cutter = Cutter(states)
+    stages: list[Stage] = []
+    for number, node in enumerate(aggregates):
+        stage = _stage(f"{prefix}{number}", node, cutter)
+        stages.append(stage)
+        cutter.received(node, stage)
+    if carry:
+        return Guarded(tuple(stages), cutter.carry(root))
+    return Guarded(tuple(stages), cutter.cut(root) if stages else root)
+
+
+class Cutter:
+    """Rewrites plans below and above guards; each node once."""
+
+    def __init__(self, states: Mapping[int, State]) -> None:
+        self.states = states
+        self._done: dict[int, Relation] = {}
+        self._carried: dict[int, Relation] = {}
+
+    def received(self, node: Aggregate, stage: Stage) -> None:
+        """From now on `node` is what is received from its stage."""
+        self._done[id(node)] = Received(stage.key, stage.columns)
+
+    def cut(self, root: Relation) -> Relation:
+        """The plan with guarded aggregates replaced by what is received from them, in subqueries too."""
+        done = self._done
+        if not done:
+            return root
+        stack: list[tuple[Relation, bool]] = [(root, False)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in done:
+                continue
+            if not ready:
+                stack.append((node, True))
+                stack.extend((child, False) for child in node.inputs)
+                continue
+            done[id(node)] = self.rebuilt(node, tuple(done[id(child)] for child in node.inputs))
+        return done[id(root)]
+
+    def carry(self, root: Relation) -> Relation:
+        """The plan with hidden columns for the units of each private relation in it."""
+        done = self._carried
+        stack: list[tuple[Relation, bool]] = [(root, False)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in done:
+                continue
+            if not self.states[id(node)].private:
+                done[id(node)] = self.cut(node)
+            elif not ready:
+                stack.append((node, True))
+                stack.extend((child, False) for child in node.inputs)
+            else:
+                inputs = tuple(done[id(child)] for child in node.inputs)
+                done[id(node)] = self._hide(node, self.rebuilt(node, inputs))
+        return done[id(root)]
+
+    def rebuilt(self, node: Relation, inputs: tuple[Relation, ...]) -> Relation:
+        """A node over new inputs, the plans of its subqueries cut."""
+        if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
+            node = node.with_inputs(inputs)
+        if self._done and subqueries(node):
+            node = node.map_expressions(self._cut_subqueries)
+        return node
+
+    def _cut_subqueries(self, expression: Expression) -> Expression:
+        def one(node: Expression) -> Expression | None:
+            if not isinstance(node, Subquery):
+                return None
+            needle = None if node.needle is None else self._cut_subqueries(node.needle)
+            return replace(node, plan=self.cut(node.plan), needle=needle)
+
+        return transform(expression, one)
+
+    def _hide(self, node: Relation, rebuilt: Relation) -> Relation:
+        state = self.states[id(node)]
+        match rebuilt:
+            case Scan():
+                return Project(rebuilt, (*identity(rebuilt), *hidden(state)))
+            case Project() | Join():
+                return replace(rebuilt, values=(*rebuilt.values, *hidden(state)))
+            case Aggregate():
+                return replace(rebuilt, metrics=(*rebuilt.metrics, *hidden(state)))
+            case Filter() | Predict():
+                return rebuilt
+            case Received():  # an output that stayed at the site has its hidden columns already
+                added = [
+                    (name, dtype)
+                    for i, unit in enumerate(state.units)
+                    for name, dtype in ((unit_column(i), unit.dtype), (null_column(i), "int8"))
+                ]
+                return Received(rebuilt.key, Schema([*rebuilt.columns.items(), *added]))
+            case _:
+                raise AssertionError(f"a {type(rebuilt).__name__} below a guard")
+
+
+def hidden(state: State) -> tuple[Named, ...]:
+    """The hidden columns of a relation's units, as its node computes them."""
+    carriers = state.carriers
+    if carriers is None:
+        carriers = tuple(carried(unit, index) for index, unit in enumerate(state.units))
+    return tuple(
+        named
+        for index, carrier in enumerate(carriers)
+        for named in ((unit_column(index), carrier.unit), (null_column(index), carrier.null))
+    )
+
+
+def carried(unit: Unit, index: int) -> Carrier:
+    """How a node with one input passes on unit `index` of that input."""
+    return Carrier(Column(unit_column(index), unit.dtype), Column(null_column(index), "int8"))
+
+
+def _stage(key: str, node: Aggregate, cutter: Cutter) -> Stage:
+    units = cutter.states[id(node.input)].units
+    rebuilt = cutter.rebuilt(node, (cutter.carry(node.input),))
+    assert isinstance(rebuilt, Aggregate)
+    counts: dict[tuple[int, Expression | None], str] = {}
+    metrics: list[Named] = []
+    guards: list[int] = []
+    conditions: dict[Expression | None, None] = {None: None}
+    for _, expression in rebuilt.metrics:
+        for call in reductions(expression):
+            conditions[_condition(call)] = None
+    for condition in conditions:
+        for index, unit in enumerate(units):
+            name = f"__guard_{len(counts)}"
+            counts[index, condition] = name
+            metrics.append((name, _count(unit, index, condition)))
+            guards.append(unit.min_group)
+    return Stage(
+        key,
+        replace(rebuilt, metrics=(*rebuilt.metrics, *metrics)),
+        tuple(counts.values()),
+        tuple(guards),
+        node.schema,
+        tuple(sorted({unit.table for unit in units})),
+    )
+
+
+def _condition(call: Call) -> Expression | None:
+    """On which rows a reduction looks: where its arguments are not null and its `where` holds. None: on all."""
+    parts = reduced(call)
+    found = parts.where
+    for value in dict.fromkeys(parts.values):
+        if columns(value):
+            present = Call("NotNull", (value,), "boolean")
+            found = present if found is None else Call("And", (found, present), "boolean")
+    return found
+
+
+def _count(unit: Unit, index: int, condition: Expression | None) -> Expression:
+    """The number of distinct units on the rows of a condition; null units count as one together.
+
+    Rows that an outer join made up have neither unit nor null mark and count as none.
+    """
+    value: Expression = Column(unit_column(index), unit.dtype)
+    null: Expression = Column(null_column(index), "int8")
+    if condition is not None:
+        value = Call(
+            "IfElse", (condition, value, Literal(None, unit.dtype.lstrip("!"))), unit.dtype.lstrip("!")
+        )
+        null = Call("IfElse", (condition, null, Literal(0, "int8")), "int8")
+    distinct = Call("CountDistinct", (value, None), "int64")
+    return Call("Add", (distinct, Call("Max", (null, None), "int8")), "int64")

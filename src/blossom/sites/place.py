@@ -1,0 +1,97 @@
+"""The engines of one place and the tables published on them, without any policy: what a site guards and the hub merges with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+
+from blossom.plan.errors import PlanError, unknown
+from blossom.plan.relations import Received, Relation, Scan, rewrite
+from blossom.plan.schema import Schema
+from blossom.platforms.interface import Cancellation, Platform, TableSource
+from blossom.platforms.registry import open_platform
+from blossom.sites.config.model import PlatformConfig
+from blossom.sites.functions import Functions
+
+Predictor = Callable[[str], Callable[[pa.RecordBatch], Sequence[pa.Array]]]
+
+
+class Place:
+    """Opens platforms when first used and runs fragments on them; safe to use from many threads."""
+
+    def __init__(
+        self, name: str, platforms: Mapping[str, PlatformConfig], functions: Functions, predictor: Predictor
+    ) -> None:
+        self.name = name
+        self.configs = dict(platforms)
+        self._functions = functions
+        self._predictor = predictor
+        self._lock = threading.RLock()
+        self._open: dict[str, Platform] = {}
+        self._local: dict[str, pa.Table] = {}
+
+    def platform(self, name: str) -> Platform:
+        """The platform of that name, opened.
+
+        Raises:
+            PlanError: No such platform here.
+            PlatformError: It cannot be opened.
+        """
+        with self._lock:
+            if name not in self._open:
+                config = self.configs.get(name)
+                if config is None:
+                    what, hint = unknown("platform", name, self.configs)
+                    raise PlanError(what, where=f"site {self.name}", hint=hint)
+                options = dict(config.options)
+                if config.kind == "python":
+                    options |= {"functions": self._functions, "predictor": self._predictor}
+                self._open[name] = open_platform(config.kind, name, options)
+            return self._open[name]
+
+    def publish(self, table: str, platform: str, source: TableSource) -> Schema:
+        """Make a table readable on a platform of this place."""
+        return self.platform(platform).publish(table, source)
+
+    def keep(self, table: str, data: pa.Table) -> None:
+        """Hold a table in memory; fragments here scan it by name."""
+        with self._lock:
+            self._local[table] = data
+
+    def kept(self, table: str) -> pa.Table | None:
+        """A table held in memory."""
+        return self._local.get(table)
+
+    def run(
+        self,
+        platform: str,
+        root: Relation,
+        inputs: Mapping[str, pa.RecordBatchReader],
+        cancellation: Cancellation,
+    ) -> pa.RecordBatchReader:
+        """Run a fragment on one of the platforms."""
+        if self._local and any(isinstance(node, Scan) and node.table in self._local for node in root.walk()):
+            root, inputs = self._with_local(root, dict(inputs))
+        return self.platform(platform).run(root, inputs, cancellation)
+
+    def _with_local(
+        self, root: Relation, inputs: dict[str, pa.RecordBatchReader]
+    ) -> tuple[Relation, Mapping[str, pa.RecordBatchReader]]:
+        def rule(node: Relation) -> Relation:
+            if not isinstance(node, Scan) or node.table not in self._local:
+                return node
+            key = f"local_{len(inputs)}_{node.table}"
+            inputs[key] = self._local[node.table].to_reader(max_chunksize=65_536)
+            return Received(key, node.columns)
+
+        return rewrite(root, rule), inputs
+
+    def close(self) -> None:
+        """Close every platform."""
+        with self._lock:
+            for platform in self._open.values():
+                platform.close()
+            self._open.clear()
+            self._local.clear()

@@ -1,0 +1,87 @@
+"""A fit's rows at a site: stored once as an Arrow file, memory-mapped, and read once for each statistic.
+
+Data larger than memory stays on disk; each pass streams it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+
+from blossom.learning.site import answer
+from blossom.learning.statistics.base import State, Statistic
+from blossom.plan.errors import SiteError
+
+
+class Prepared:
+    """Rows to fit on; `close` removes them."""
+
+    def __init__(self, file: Path, units: Sequence[str], min_group: int, site: str, table: str) -> None:
+        self._file = file
+        self._units = tuple(units)
+        self._min_group = min_group
+        self._site, self._table = site, table
+        self._passed: set[str] = set()
+        self._map = pa.memory_map(str(file))
+        self._reader = pa.ipc.open_file(self._map)
+
+    @classmethod
+    def of(
+        cls,
+        reader: pa.RecordBatchReader,
+        columns: Sequence[str],
+        units: Sequence[str],
+        *,
+        min_group: int = 1,
+        site: str = "",
+        table: str = "",
+        folder: Path | None = None,
+    ) -> Self:
+        """Store the columns and unit columns of a stream.
+
+        Raises:
+            SiteError: The disk does not take them; nothing is left behind.
+        """
+        handle, name = tempfile.mkstemp(prefix="fit-", suffix=".arrow", dir=folder)
+        file = Path(name)
+        try:
+            schema = pa.schema([reader.schema.field(c) for c in (*columns, *units)])
+            with open(handle, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:  # noqa: PTH123 - a descriptor
+                for batch in reader:
+                    writer.write_batch(batch.select(schema.names))
+            return cls(file, units, min_group, site, table)
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise SiteError(
+                f"the rows of a fit cannot be stored: {error.strerror or error}",
+                where=f"site {site}",
+                hint="free some disk",
+            ) from error
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+
+    def batches(self) -> Iterable[pa.RecordBatch]:
+        """The rows, from the start."""
+        return (self._reader.get_batch(i) for i in range(self._reader.num_record_batches))
+
+    def answer(self, statistic: Statistic) -> State:
+        """One pass over the rows.
+
+        Raises:
+            PolicyError: The answer may not leave.
+            TrainingError: A value cannot be used.
+        """
+        return answer(
+            statistic, self.batches(), self._units, self._min_group,
+            site=self._site, table=self._table, passed=self._passed,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Remove the rows; idempotent."""
+        self._map.close()
+        self._file.unlink(missing_ok=True)

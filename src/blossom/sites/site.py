@@ -1,0 +1,475 @@
+"""A site: checks every fragment against its owner's policy, guards it, logs it, then runs it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from blossom.learning.statistics.base import State, Statistic
+from blossom.plan.errors import BlossomError, PlanError, PolicyError, Refusal, SiteError
+from blossom.plan.expressions import Subquery, walk
+from blossom.plan.relations import Received, Relation
+from blossom.plan.schema import Schema
+from blossom.plan.wire import fingerprint
+from blossom.platforms.interface import Cancellation
+from blossom.policy.gate import gate
+from blossom.policy.guards import Guarded, Stage
+from blossom.policy.judge import Kept, Use, Verdict, judge, keep
+from blossom.policy.model import Recipient, TablePolicy
+from blossom.policy.training import judge_training
+from blossom.sites.audit import AuditLog, Entry
+from blossom.sites.config import SiteConfig, check_columns, state_folder
+from blossom.sites.functions import Functions
+from blossom.sites.place import Place, Predictor
+from blossom.sites.prepared import Prepared
+from blossom.sites.tasks import (
+    Answer,
+    Delivery,
+    Description,
+    FitTask,
+    PlatformInfo,
+    Published,
+    Task,
+    WriteTask,
+)
+from blossom.sites.written import Written, inherited
+
+_KINDS: Mapping[str, Literal["rows", "aggregates"]] = {
+    "rows": "rows",
+    "aggregates": "aggregates",
+    "public": "aggregates",
+}
+
+
+@dataclass(slots=True)
+class _Output:
+    """What stayed of a fragment: its rows and what the policy must remember of them."""
+
+    kept: Kept
+    reads: int
+    table: pa.Table | None = None
+    reader: pa.RecordBatchReader | None = None
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a site holds for one run."""
+
+    outputs: dict[str, _Output] = field(default_factory=dict)
+    prepared: Prepared | None = None
+    staged: tuple[str, TablePolicy] | None = None
+    tables: tuple[str, ...] = ()
+    uses: tuple[Use, ...] = ()
+    plan: str = ""
+
+
+class Site:
+    """One site in this process; the same code serves a site agent.
+
+    Args:
+        config: Its configuration.
+        functions: The Python functions its owner approves.
+        predictor: Model document -> a function of record batches.
+    """
+
+    def __init__(self, config: SiteConfig, functions: Functions, predictor: Predictor) -> None:
+        self.config = config
+        self.name = config.name
+        self._place = Place(config.name, config.platforms, functions, predictor)
+        self._tables = dict(config.tables)
+        self._written = Written(state_folder(config), config.name)
+        for table in self._written.tables():
+            self._tables.setdefault(table.name, table)
+        self._policies = {name: table.policy for name, table in self._tables.items()}
+        self._audit: AuditLog | None = None
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+        self._published: dict[str, Published] | None = None
+
+    # -- what others may know ------------------------------------------------------------------------------------------
+
+    def describe(self) -> Description:
+        """Connect to every table and say what there is.
+
+        Raises:
+            PlatformError: An engine or a table cannot be reached; names it.
+            ConfigError: The configuration names columns that the table has not.
+        """
+        with self._lock:
+            if self._published is None:
+                self._published = {name: self._publish(name) for name in self._tables}
+            tables = dict(self._published)
+        platforms = tuple(PlatformInfo(name, p.kind) for name, p in self.config.platforms.items())
+        return Description(self.name, self.config.title, tables, platforms)
+
+    def _publish(self, name: str) -> Published:
+        table = self._tables[name]
+        try:
+            schema = self._place.publish(name, table.platform, table.source)
+        except BlossomError as error:
+            if error.where is None or self.name not in error.where:
+                error.where = f"site {self.name}, table {name}" + (f", {error.where}" if error.where else "")
+            raise
+        check_columns(table, schema, site=self.name)
+        return Published(table, schema)
+
+    def policy(self, table: str) -> TablePolicy:
+        """The rules in force for a table."""
+        return self._policies[table]
+
+    def rows(self, table: str) -> int | None:
+        """A table's size; of a private one rounded to a power of two, and never less than its smallest group."""
+        config = self._tables[table]
+        count = self._place.platform(config.platform).row_count(table)
+        if count is None or config.policy.release == "rows":
+            return count
+        return max(1 << max(count - 1, 0).bit_length(), config.policy.min_group)
+
+    def unsupported(self, platform: str, node: Relation) -> str | None:
+        """Why a node cannot run on a platform here."""
+        return self._place.platform(platform).unsupported(node)
+
+    def may_release(self, root: Relation, recipient: Recipient) -> tuple[Refusal, ...]:
+        """Why this site would refuse to release a plan's output; empty when it would not."""
+        return judge(root, self._policies, recipient, self.name).refusals
+
+    # -- fragments -----------------------------------------------------------------------------------------------------
+
+    def run(self, task: Task) -> Delivery:
+        """Check, guard, log and run a fragment.
+
+        Raises:
+            PolicyError: The policy refuses; logged.
+            PlatformError: The engine failed.
+        """
+        began = time.perf_counter()
+        kept = self._kept(task.run)
+        if not task.recipients:
+            plan, known = keep(task.root, self._policies, self.name, kept)
+            reader, withheld = self._execute(task, plan)
+            self._store(task, known, reader)
+            return Delivery(None, "local", withheld=withheld, seconds=time.perf_counter() - began)
+        verdicts = [self._judge(task, recipient, kept) for recipient in task.recipients]
+        plan = verdicts[0].allow()
+        reader, withheld = self._execute(task, plan)
+        kind = verdicts[0].release or "public"
+        delivery = Delivery(None, kind, withheld=withheld)
+        if task.keep:
+            _, known = keep(task.root, self._policies, self.name, kept)
+            table = reader.read_all()
+            self._store(task, known, table.to_reader())
+            reader = table.to_reader()
+        streamed = kind == "rows"
+        batches: list[pa.RecordBatch] | pa.RecordBatchReader = reader if streamed else list(reader)
+        for recipient, verdict in zip(task.recipients, verdicts, strict=True):
+            figures = (None, None) if isinstance(batches, pa.RecordBatchReader) else _figures(batches)
+            self._log(task, recipient, verdict, "withheld" if withheld else "released", *figures)
+        delivery.reader = pa.RecordBatchReader.from_batches(
+            reader.schema, self._leaving(task, delivery, batches, verdicts, began)
+        )
+        return delivery
+
+    def _judge(self, task: Task, recipient: Recipient, kept: Mapping[str, Kept]) -> Verdict:
+        verdict = judge(task.root, self._policies, recipient, self.name, kept)
+        if verdict.refusals:
+            self._log(task, recipient, verdict, "refused", None, None)
+        verdict.allow()
+        return verdict
+
+    def _leaving(
+        self,
+        task: Task,
+        delivery: Delivery,
+        batches: list[pa.RecordBatch] | pa.RecordBatchReader,
+        verdicts: list[Verdict],
+        began: float,
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            delivery.rows += batch.num_rows
+            delivery.bytes += batch.nbytes
+            yield batch
+        delivery.seconds = time.perf_counter() - began
+        if isinstance(
+            batches, pa.RecordBatchReader
+        ):  # streamed: the entry before said that rows leave, this one how many
+            for recipient, verdict in zip(task.recipients, verdicts, strict=True):
+                self._log(task, recipient, verdict, "released", delivery.rows, delivery.bytes)
+
+    def _execute(self, task: Task, plan: Guarded) -> tuple[pa.RecordBatchReader, int]:
+        """Run the guarded stages through the gate, then what remains."""
+        passed: dict[str, pa.Table] = {}
+        withheld = 0
+        several = bool(plan.stages)
+        inputs = {key: reader.read_all() if several else reader for key, reader in task.inputs.items()}
+        for stage in plan.stages:
+            reader = self._engine(task, stage.query, inputs, passed)
+            batches, dropped = gate(reader, stage)
+            withheld += dropped
+            passed[stage.key] = _joined(batches, stage)
+        root = plan.root
+        if isinstance(root, Received) and root.key in passed:
+            return passed[root.key].to_reader(), withheld
+        return self._engine(task, root, inputs, passed), withheld
+
+    def _engine(
+        self,
+        task: Task,
+        root: Relation,
+        inputs: Mapping[str, pa.Table | pa.RecordBatchReader],
+        passed: Mapping[str, pa.Table],
+    ) -> pa.RecordBatchReader:
+        """Give an engine what its plan receives: rows from elsewhere, gated stages, outputs that stayed here."""
+        received: dict[str, pa.RecordBatchReader] = {}
+        for leaf in _received(root):
+            if leaf.key in received:
+                continue
+            source = passed.get(leaf.key)
+            if source is None:
+                source = inputs.get(leaf.key)
+            if source is None:
+                source = self._read(task.run, leaf.key)
+            reader = (
+                source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
+            )
+            received[leaf.key] = _exactly(reader, leaf)
+        return self._place.run(task.platform, root, received, task.cancellation)
+
+    # -- what stays ----------------------------------------------------------------------------------------------------
+
+    def _kept(self, run: str) -> Mapping[str, Kept]:
+        with self._lock:
+            held = self._runs.get(run)
+            return {} if held is None else {key: output.kept for key, output in held.outputs.items()}
+
+    def _store(self, task: Task, known: Kept, reader: pa.RecordBatchReader) -> None:
+        # private rows may be read twice by one fragment (its guard, its rest), and so may what several fragments read
+        once = task.keep <= 1 and not known.state.private
+        output = _Output(known, task.keep, None if once else reader.read_all(), reader if once else None)
+        with self._lock:
+            self._runs.setdefault(task.run, _Run()).outputs[task.key] = output
+
+    def _read(self, run: str, key: str) -> pa.Table | pa.RecordBatchReader:
+        with self._lock:
+            held = self._runs.get(run)
+            output = None if held is None else held.outputs.get(key)
+            if output is None:
+                raise SiteError(f"the output {key!r} of run {run[:8]} is not here", where=f"site {self.name}")
+            if output.table is not None:
+                return output.table
+            if output.reader is None:
+                raise SiteError(
+                    f"the output {key!r} of run {run[:8]} was read already", where=f"site {self.name}"
+                )
+            reader, output.reader = output.reader, None
+            return reader
+
+    def forget(self, run: str) -> None:
+        """Drop what the site kept for a run."""
+        with self._lock:
+            held = self._runs.pop(run, None)
+        if held is not None and held.prepared is not None:
+            held.prepared.close()
+        if held is not None and held.staged is not None:
+            self._written.discard(held.staged[0])
+
+    # -- written tables ------------------------------------------------------------------------------------------------
+
+    def stage(self, task: WriteTask) -> None:
+        """Store an output that stayed as a table, with the policy that it inherits; `commit` publishes it.
+
+        Raises:
+            SiteError: The disk does not take it.
+        """
+        if task.table in self._tables:
+            raise PlanError(
+                f"site {self.name} has a table {task.table!r} already", hint="choose another name"
+            )
+        policy, hidden = inherited(self._kept(task.run)[task.key], self._policies)
+        source = self._read(task.run, task.key)
+        self._written.stage(
+            task.table, source if isinstance(source, pa.RecordBatchReader) else source.to_reader(), hidden
+        )
+        with self._lock:
+            self._runs[task.run].staged = (task.table, policy)
+
+    def commit(self, run: str) -> None:
+        """Publish the table that a run has staged."""
+        with self._lock:
+            held = self._runs[run]
+            if held.staged is None:
+                raise SiteError(f"run {run[:8]} has staged no table", where=f"site {self.name}")
+            (name, policy), held.staged = held.staged, None
+            self._tables[name] = self._written.commit(name, policy)
+            self._policies[name] = policy
+            if self._published is not None:
+                self._published[name] = self._publish(name)
+
+    # -- fits ----------------------------------------------------------------------------------------------------------
+
+    def prepare(self, task: FitTask) -> None:
+        """Check that a fit may use an output that stayed, and store its rows for many passes.
+
+        Raises:
+            PolicyError: The policy refuses; logged.
+        """
+        kept = self._kept(task.run)
+        source = self._read(task.run, task.key)
+        schema = source.schema
+        names = (*task.features, task.target)
+        leaf = Received(
+            task.key, Schema((n, t) for n, t in Schema.from_pyarrow(schema).items() if not n.startswith("__"))
+        )
+        verdict = judge_training(
+            leaf, self._policies, task.recipient, self.name, task.features, task.target, kept
+        )
+        with self._lock:
+            held = self._runs[task.run]
+        held.tables, held.uses, held.plan = (
+            verdict.tables or tuple(sorted(kept[task.key].tables)),
+            verdict.uses,
+            task.plan,
+        )
+        if not verdict.allowed:
+            self._log_fit(task.run, task.recipient, "refused", verdict.refusals[0].rule, None)
+        plan = verdict.allow()
+        reader = (
+            source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
+        )
+        root = plan.root
+        wanted = next(node for node in root.walk() if isinstance(node, Received))
+        stream = self._place.run("duckdb", root, {wanted.key: _exactly(reader, wanted)}, Cancellation())
+        units = tuple(unit.column for unit in verdict.units)
+        min_group = max((unit.min_group for unit in verdict.units), default=1)
+        tables = ", ".join(dict.fromkeys(unit.table for unit in verdict.units)) or ", ".join(held.tables)
+        held.prepared = Prepared.of(
+            stream,
+            names,
+            units,
+            min_group=min_group,
+            site=self.name,
+            table=tables,
+            folder=state_folder(self.config),
+        )
+
+    def answer(self, run: str, statistic: Statistic, recipient: Recipient) -> Answer:
+        """Answer one statistic of a fit, logged before it leaves.
+
+        Raises:
+            PolicyError: The answer may not leave.
+            TrainingError: A value cannot be used.
+        """
+        began = time.perf_counter()
+        with self._lock:
+            held = self._runs.get(run)
+        if held is None or held.prepared is None:
+            raise SiteError(f"the fit {run[:8]} was not prepared", where=f"site {self.name}")
+        try:
+            state = held.prepared.answer(statistic)
+        except PolicyError as error:
+            rule = error.refusals[0].rule if error.refusals else "training"
+            self._log_fit(run, recipient, "refused", rule, None)
+            raise
+        size = _size(state)
+        self._log_fit(run, recipient, "released", None, size)
+        return Answer(state, size, time.perf_counter() - began)
+
+    # -- the log -------------------------------------------------------------------------------------------------------
+
+    @property
+    def audit(self) -> AuditLog:
+        """The site's audit log."""
+        with self._lock:
+            if self._audit is None:
+                self._audit = AuditLog(state_folder(self.config) / "audit.jsonl")
+            return self._audit
+
+    def _log(
+        self,
+        task: Task,
+        recipient: Recipient,
+        verdict: Verdict,
+        decision: Literal["released", "refused", "withheld"],
+        rows: int | None,
+        size: int | None,
+    ) -> None:
+        self.audit.append(
+            Entry(
+                run=task.run, plan=fingerprint(task.root), recipient=recipient.site, kind=_KINDS[verdict.release or "public"],
+                decision=decision, rule=verdict.refusals[0].rule if verdict.refusals else None, user=recipient.user,
+                role=recipient.role, purpose=recipient.purpose, tables=verdict.tables,
+                columns={f"{use.table}.{use.column}": use.state for use in verdict.uses}, rows=rows, bytes=size,
+            )
+        )  # fmt: skip
+
+    def _log_fit(
+        self,
+        run: str,
+        recipient: Recipient,
+        decision: Literal["released", "refused"],
+        rule: str | None,
+        size: int | None,
+    ) -> None:
+        held = self._runs[run]
+        self.audit.append(
+            Entry(
+                run=run, plan=held.plan, recipient=recipient.site, kind="updates", decision=decision, rule=rule,
+                user=recipient.user, role=recipient.role, purpose=recipient.purpose, tables=held.tables,
+                columns={f"{use.table}.{use.column}": use.state for use in held.uses}, bytes=size,
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close every engine and the log; idempotent."""
+        for run in list(self._runs):
+            self.forget(run)
+        self._place.close()
+        with self._lock:
+            if self._audit is not None:
+                self._audit.close()
+                self._audit = None
+
+
+def _received(root: Relation) -> Iterator[Received]:
+    for node in root.walk():
+        if isinstance(node, Received):
+            yield node
+        for expression in node.expressions():
+            for item in walk(expression):
+                if isinstance(item, Subquery):
+                    yield from _received(item.plan)
+
+
+def _exactly(reader: pa.RecordBatchReader, leaf: Received) -> pa.RecordBatchReader:
+    """The leaf's columns only: engines would show the hidden ones as well."""
+    names = list(leaf.schema)
+    if reader.schema.names == names:
+        return reader
+    schema = pa.schema([reader.schema.field(name) for name in names])
+    return pa.RecordBatchReader.from_batches(schema, (batch.select(names) for batch in reader))
+
+
+def _joined(batches: list[pa.RecordBatch], stage: Stage) -> pa.Table:
+    if not batches:
+        return stage.columns.to_pyarrow().empty_table()
+    return pa.Table.from_batches(batches)
+
+
+def _figures(batches: list[pa.RecordBatch]) -> tuple[int, int]:
+    return sum(batch.num_rows for batch in batches), sum(batch.nbytes for batch in batches)
+
+
+def _size(state: State) -> int:
+    """Bytes of an answer: its arrays, and its texts as UTF-8."""
+    total = 0
+    for value in state.values():
+        if isinstance(value, np.ndarray):
+            total += int(value.nbytes)
+        else:
+            total += sum(len(str(item).encode()) for item in value)
+    return total

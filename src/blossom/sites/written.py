@@ -1,0 +1,166 @@
+"""Tables that runs have written at a site: a Parquet file and its inherited policy, beside each other in the state folder.
+
+A table is staged first and committed by a rename, so that it appears whole or not at all; the policy's file comes before the
+data's, and data without a policy are not published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from blossom.plan.errors import ConfigError, SiteError
+from blossom.platforms.interface import TableSource
+from blossom.policy.judge import Kept
+from blossom.policy.model import ColumnPolicy, Release, TablePolicy
+from blossom.policy.states import null_column, unit_column
+from blossom.sites.config.model import TableConfig
+
+RELEASES: tuple[Release, ...] = ("none", "aggregates", "rows")
+"""From the strictest on."""
+
+
+def inherited(kept: Kept, policies: Mapping[str, TablePolicy]) -> tuple[TablePolicy, Mapping[str, str]]:
+    """The policy of a result, from those of the tables behind it: never laxer than any of them.
+
+    Returns:
+        The policy, and the result's hidden columns that must be stored for it (hidden name -> stored name).
+    """
+    behind = [policies[table] for table in sorted(kept.tables)]
+    if not behind:
+        return TablePolicy(release="rows", training="updates"), {}
+    to = tuple(one for one in behind[0].to if all(one in other.to for other in behind))
+    purposes = _purposes(behind)
+    state = kept.state
+    if not state.private:
+        return TablePolicy(release="rows", to=to, training="updates", purposes=purposes), {}
+    if len(state.units) != 1 or state.pending:
+        return TablePolicy(release="none", to=to, purposes=purposes), {}
+    unit = state.units[0]
+    source = policies[unit.table]
+    name = f"unit_of_{unit.table}"
+    columns = {
+        column: _strictest([policies[s.table].column(s.column) for s in sources])
+        for column, sources in kept.flow.columns.items()
+    }
+    columns[name] = ColumnPolicy(release="none", filter=False, key=False, transform=False)
+    return (
+        TablePolicy(
+            release=min((one.release for one in behind), key=RELEASES.index), to=to, min_group=unit.min_group,
+            privacy_unit=name, columns=columns, training=source.training, purposes=purposes,
+        ),
+        {unit_column(0): name},
+    )  # fmt: skip
+
+
+def _purposes(behind: list[TablePolicy]) -> tuple[str, ...]:
+    stated = [one.purposes for one in behind if one.purposes]
+    if not stated:
+        return ()
+    common = tuple(p for p in stated[0] if all(p in other for other in stated))
+    return common or ("(no purpose suits every table behind it)",)
+
+
+def _strictest(rules: list[ColumnPolicy]) -> ColumnPolicy:
+    if not rules:
+        return ColumnPolicy()
+    return ColumnPolicy(
+        release=min((rule.release or "none" for rule in rules), key=RELEASES.index),
+        filter=all(rule.filter for rule in rules),
+        key=all(rule.key for rule in rules),
+        transform=all(bool(rule.transform) for rule in rules),
+    )
+
+
+class Written:
+    """The written tables of one state folder."""
+
+    def __init__(self, state: Path, site: str) -> None:
+        self._folder = state / "tables"
+        self._site = site
+
+    def tables(self) -> Iterator[TableConfig]:
+        """Every committed table.
+
+        Raises:
+            ConfigError: A policy's file cannot be read.
+        """
+        if not self._folder.is_dir():
+            return
+        for file in sorted(self._folder.glob("*.parquet")):
+            yield self._config(unquote(file.stem), _read_policy(file.with_suffix(".json")))
+
+    def _config(self, name: str, policy: TablePolicy) -> TableConfig:
+        return TableConfig(
+            name, "duckdb", TableSource(source=str(self._file(name, ".parquet"))), policy=policy
+        )
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self._folder / (quote(name, safe="") + suffix)
+
+    def stage(self, name: str, reader: pa.RecordBatchReader, hidden: Mapping[str, str]) -> None:
+        """Write the rows to a file that nobody reads yet.
+
+        Args:
+            name: The table.
+            reader: Its rows, hidden columns included.
+            hidden: Hidden columns to store, and under which names; all others are dropped.
+
+        Raises:
+            SiteError: The disk does not take them; nothing is left behind.
+        """
+        part = self._file(name, ".part")
+        dropped = {column for i in range(8) for column in (unit_column(i), null_column(i))} - hidden.keys()
+        names = [column for column in reader.schema.names if column not in dropped]
+        schema = pa.schema([reader.schema.field(c).with_name(hidden.get(c, c)) for c in names])
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with pq.ParquetWriter(part, schema) as writer:
+                for batch in reader:
+                    writer.write_batch(pa.record_batch(batch.select(names).columns, schema=schema))
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise SiteError(
+                f"table {name!r} cannot be written: {error.strerror or error}",
+                where=f"site {self._site}",
+                hint="free some disk",
+            ) from error
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def commit(self, name: str, policy: TablePolicy) -> TableConfig:
+        """Publish a staged table."""
+        target = self._file(name, ".parquet")
+        rules = self._file(name, ".json")
+        beside = self._file(name, ".json.part")
+        beside.write_text(json.dumps(asdict(policy)), encoding="utf-8")
+        beside.replace(rules)
+        self._file(name, ".part").replace(target)
+        return self._config(name, policy)
+
+    def discard(self, name: str) -> None:
+        """Forget a staged table."""
+        self._file(name, ".part").unlink(missing_ok=True)
+
+
+def _read_policy(file: Path) -> TablePolicy:
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        columns = {name: ColumnPolicy(**rules) for name, rules in document.pop("columns").items()}
+        for key in ("to", "purposes"):
+            document[key] = tuple(document[key])
+        return TablePolicy(**document, columns=columns)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            "the policy of a written table cannot be read, so the table is not published",
+            where=str(file),
+            hint="remove it and its .parquet file, or restore it",
+        ) from error
