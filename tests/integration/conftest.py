@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("postgres_server", Path(__file__).parent / "postgres_server.py")
+_spec = importlib.util.spec_from_file_location(
+    "postgres_server", Path(__file__).parent / "postgres_server.py"
+)
 assert _spec is not None
 assert _spec.loader is not None
 postgres_server = importlib.util.module_from_spec(_spec)

@@ -89,7 +89,11 @@ def server() -> Iterator[str]:
         settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         log = (folder / "log").open("wb")
         process = subprocess.Popen(
-            [str(programs / "postgres"), "-D", str(data), *settings], cwd=folder, stdout=log, stderr=log, **who  # type: ignore[call-overload]
+            [str(programs / "postgres"), "-D", str(data), *settings],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            **who,  # type: ignore[call-overload]
         )
         try:
             _wait(process, port, folder / "log")

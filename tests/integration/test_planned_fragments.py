@@ -29,6 +29,7 @@ from blossom.plan.relations import (
     Scan,
 )
 from blossom.plan.schema import Schema
+from blossom.policy.model import TablePolicy
 from blossom.platforms.duckdb import DuckDB
 from blossom.platforms.interface import Cancellation, TableSource
 
@@ -57,6 +58,9 @@ class Federation:
 
     def rows(self, site: str, table: str) -> int | None:
         return 20
+
+    def policy(self, site: str, table: str) -> TablePolicy:
+        return TablePolicy(release="rows")
 
     def may_ship(self, relation: Relation, site: str, recipient: str) -> tuple[Refusal, ...]:
         return ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ from blossom.policy.model import ROW_UNIT, TablePolicy
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+RARE = "infrequent"
+"""What the encoder calls the carriers that are too rare to be named."""
+
 _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "timestamp(6)": "TIMESTAMP"}
 
 
@@ -42,7 +45,7 @@ class Cell:
 
 
 class Pooled:
-    """All rows of the three airports in one federation of one site; a context manager."""
+    """All rows of the three airports in one place; a context manager."""
 
     def __init__(self, source: Path | None = None) -> None:
         self._source = source or demo_data.find_data()
@@ -52,12 +55,6 @@ class Pooled:
         with ExitStack() as opening:
             self._folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="blossom-pooled-")))
             self._read()
-            policy = {"release": "rows", "training": "updates", "min_group": 1, "privacy_unit": ROW_UNIT}
-            tables = {
-                name: {"source": str(self._folder / f"{name}.parquet"), "policy": policy}
-                for name in demo_data.SCHEMAS
-            }
-            self.fed: Session = opening.enter_context(connect({"sites": {"pooled": {"tables": tables}}}))
             self._open = opening.pop_all()
         return self
 
@@ -81,14 +78,30 @@ class Pooled:
                 rows.write_parquet(str(self._folder / f"{table}.parquet"), compression="snappy")
         files["flights"].unlink()
 
+    def federation(self, carriers: Iterable[str]) -> Session:
+        """A federation of one site that holds all rows and releases them; closed when this is.
+
+        Args:
+            carriers: The carriers that have a name of their own. The airports join those that are too rare to be named; the
+                same join here makes the fitted model the same model.
+        """
+        policy = {"release": "rows", "training": "updates", "min_group": 1, "privacy_unit": ROW_UNIT}
+        named = ", ".join(_text(carrier) for carrier in carriers)
+        joined = f"CASE WHEN carrier IN ({named}) THEN carrier ELSE '{RARE}' END"
+        queries = {
+            "flights": f"SELECT * REPLACE ({joined} AS carrier) FROM {self._rows('flights')}",  # noqa: S608 - quoted
+            "weather": f"SELECT * FROM {self._rows('weather')}",  # noqa: S608 - quoted
+        }
+        tables = {name: {"query": query, "policy": policy} for name, query in queries.items()}
+        return self._open.enter_context(connect({"sites": {"pooled": {"tables": tables}}}))
+
+    def _rows(self, table: str) -> str:
+        return f"read_parquet({_text(str(self._folder / f'{table}.parquet'))})"
+
     def _query(self, text: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with duckdb.connect() as con:
-            con.execute("CREATE VIEW flights AS FROM read_parquet($1)".replace("$1", self._quoted("flights")))
+            con.read_parquet(str(self._folder / "flights.parquet")).create_view("flights")
             return con.execute(text, list(parameters)).fetchall()
-
-    def _quoted(self, table: str) -> str:
-        path = str(self._folder / f"{table}.parquet").replace("'", "''")
-        return f"'{path}'"
 
     def count(self) -> int:
         """How many flights there are."""
@@ -104,26 +117,33 @@ class Pooled:
         small: list[HeldBack] = []
         for site, origin in demo_data.AIRPORTS.items():
             policy = policies[site]
-            unit = policy.privacy_unit if policy.privacy_unit != ROW_UNIT else None
-            # Null units count as one; the mean looks at arrivals only, so those have to be enough.
-            counted = (
-                "count(*)" if unit is None else f'count(DISTINCT "{unit}") + max(CAST("{unit}" IS NULL AS INT))'
-            )
+            # Null units count as one together; the mean looks at arrivals only, so those have to be enough.
+            units = "count(*) FILTER (arr_delay IS NOT NULL)"
+            if policy.privacy_unit != ROW_UNIT:
+                unit = f'"{policy.privacy_unit}"'
+                units = (
+                    f"count(DISTINCT {unit}) FILTER (arr_delay IS NOT NULL)"
+                    f" + CAST(bool_or({unit} IS NULL AND arr_delay IS NOT NULL) AS INT)"
+                )
             rows = self._query(
-                "SELECT carrier, count(*), coalesce(sum(arr_delay), 0), count(arr_delay), "
-                f"coalesce({counted.replace(')', ') FILTER (arr_delay IS NOT NULL)')}, 0) "  # noqa: S608 - a checked name
+                f"SELECT carrier, count(*), coalesce(sum(arr_delay), 0), count(arr_delay), {units} "  # noqa: S608 - a checked name
                 "FROM flights WHERE origin = ? GROUP BY carrier ORDER BY carrier",
                 [origin],
             )
-            for carrier, flights, delay, arrivals, units in rows:
-                if policy.release != "rows" and units < policy.min_group:
-                    small.append(HeldBack(site, carrier, flights, units))
+            for carrier, flights, delay, arrivals, described in rows:
+                if policy.release != "rows" and described < policy.min_group:
+                    small.append(HeldBack(site, carrier, flights, described))
                     continue
                 old = total.get(carrier, Cell(carrier, 0, 0.0, 0))
                 total[carrier] = Cell(
                     carrier, old.flights + flights, old.delay + float(delay), old.arrivals + arrivals
                 )
         return total, small
+
+
+def _text(value: str) -> str:
+    """A text as SQL has it."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def quality(name: str, late: Floats, probability: Floats) -> Quality:
@@ -158,21 +178,36 @@ def witness() -> Witness | None:
 
 
 def _scikit_learn(training: pa.Table, held_out: pa.Table) -> tuple[Mapping[str, float], Quality]:
-    from sklearn.linear_model import LogisticRegression  # pyright: ignore[reportMissingTypeStubs]
+    from sklearn.linear_model import LogisticRegression
 
     numbers = [name for name in training.column_names if name not in ("carrier", "late")]
     carriers = sorted(set(training.column("carrier").to_pylist()))
-    means = {name: float(values.mean()) for name, values in zip(numbers, columns_of(training, *numbers), strict=True)}
-    spreads = {name: float(values.std()) for name, values in zip(numbers, columns_of(training, *numbers), strict=True)}
+    means = {
+        name: float(values.mean())
+        for name, values in zip(numbers, columns_of(training, *numbers), strict=True)
+    }
+    spreads = {
+        name: float(values.std())
+        for name, values in zip(numbers, columns_of(training, *numbers), strict=True)
+    }
 
     def features(table: pa.Table) -> Floats:
         names = np.asarray(table.column("carrier").to_pylist())
-        scaled = [(values - means[n]) / spreads[n] for n, values in zip(numbers, columns_of(table, *numbers), strict=True)]
+        scaled = [
+            (values - means[n]) / spreads[n]
+            for n, values in zip(numbers, columns_of(table, *numbers), strict=True)
+        ]
         return np.column_stack([*scaled, *((names == carrier).astype(np.float64) for carrier in carriers)])
 
     model = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=100)
     model.fit(features(training), columns_of(training, "late")[0])
     outputs = [*numbers, *(f"carrier_{carrier}" for carrier in carriers)]
-    coefficients = dict(zip(("(intercept)", *outputs), [*model.intercept_.tolist(), *model.coef_[0].tolist()], strict=True))
+    coefficients = dict(
+        zip(
+            ("(intercept)", *outputs),
+            [*np.ravel(model.intercept_).tolist(), *np.ravel(model.coef_).tolist()],
+            strict=True,
+        )
+    )
     probability = model.predict_proba(features(held_out))[:, 1]
     return coefficients, quality("scikit-learn, pooled rows", columns_of(held_out, "late")[0], probability)

@@ -12,10 +12,7 @@ from blossom.fedpy.connect import connect
 def run(arguments: argparse.Namespace) -> Exit:
     """Connect and list."""
     with connect(arguments.config) as fed:
-        if arguments.command.name == "sites":
-            listing = fed.sites()
-        else:
-            listing = fed.catalog()
+        listing = fed.sites() if arguments.command.name == "sites" else fed.catalog()
         if arguments.format == "json":
             print_json(list(listing))
             return Exit.FINE

@@ -12,7 +12,7 @@ from blossom.plan.errors import PlanError, Refusal, unknown
 from blossom.plan.relations import Relation, Scan
 from blossom.plan.rewrites.expand import FederatedTable
 from blossom.plan.schema import Schema
-from blossom.policy.model import Recipient
+from blossom.policy.model import Recipient, TablePolicy
 from blossom.sites.agreement import agree
 from blossom.sites.config.model import HUB, PlatformConfig
 from blossom.sites.functions import Functions
@@ -160,6 +160,10 @@ class FederationCatalogue:
                 relation, self._federation.user.at(recipient)
             )
         return self._ship[key]
+
+    def policy(self, site: str, table: str) -> TablePolicy:
+        """A table's rules; the hub's own tables are the user's."""
+        return TablePolicy(release="rows") if site == HUB else self._federation.sites[site].policy(table)
 
     def place(self, relation: Relation) -> Location | None:
         """The one platform on which a relation can be computed whole with nothing moved; None when there is none."""

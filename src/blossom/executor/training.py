@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from threadpoolctl import threadpool_limits
+
 from blossom.executor.federation import Federation, FederationCatalogue
 from blossom.executor.planner import Planner, ending_at
 from blossom.executor.run import Execution, Release
@@ -16,7 +18,7 @@ from blossom.learning.estimator import estimator_from_document
 from blossom.learning.fit import FitOptions, fit
 from blossom.learning.metrics import Metrics, evaluation
 from blossom.learning.model import Fitted
-from blossom.learning.statistics.base import State, Statistic
+from blossom.learning.statistics import State, Statistic, fold
 from blossom.optimizer.physical import PhysicalPlan
 from blossom.optimizer.planning import plan as place_plan
 from blossom.plan.errors import PlanError, PolicyError, TrainingError
@@ -214,11 +216,14 @@ class Cohort:
         self._hash = plan_hash
         self._run = uuid.uuid4().hex
         self._central: Prepared | None = None
+        self._limits: threadpool_limits
         self.releases: list[Release] = []
         self.rounds = 0
         self._pool = ThreadPoolExecutor(max_workers=max(1, len(plan.parts)), thread_name_prefix="blossom-fit")
 
     def __enter__(self) -> Cohort:
+        # the sites are the threads: a second BLAS thread each only makes small products wait for a core
+        self._limits = threadpool_limits(1, user_api="blas")
         try:
             list(self._pool.map(self._prepare, self._plan.physical))
         except BaseException:
@@ -228,6 +233,7 @@ class Cohort:
 
     def __exit__(self, *exc: object) -> None:
         self._pool.shutdown(wait=True)
+        self._limits.restore_original_limits()
         if self._central is not None:
             self._central.close()
         for site in self._plan.parts:
@@ -265,10 +271,7 @@ class Cohort:
         self.rounds += 1
         names = sorted(self._plan.parts)
         answers = list(self._pool.map(lambda site: self._answer(site, statistic), names))
-        merged = statistic.empty()
-        for answer in answers:
-            merged = statistic.merge(merged, answer)
-        return merged
+        return fold(statistic, dict(zip(names, answers, strict=True)))
 
     def _answer(self, site: str, statistic: Statistic) -> State:
         if site == HUB:

@@ -12,7 +12,7 @@ from typing import Any
 from blossom.fedpy.explain_svg import Arrow, Box, Lane, draw
 from blossom.optimizer.physical import Fragment, PhysicalPlan
 from blossom.plan.expressions import Subquery, walk
-from blossom.plan.relations import Model, Received, Relation
+from blossom.plan.relations import Model, Received, Relation, Scan, SetOperation
 from blossom.plan.text import node_text, plan_text, printable
 
 WIDTH = 100
@@ -241,20 +241,52 @@ def explanation(
 
 
 def operators_text(root: Relation) -> str:
-    """The operators of a fragment in the order in which they work."""
-    return " > ".join(_operators(root))
-
-
-def _operators(root: Relation) -> Iterator[str]:
+    """The operators of a fragment in the order in which they work; several inputs in parentheses, tables by name only."""
+    texts: dict[int, str] = {}
     for node in root.walk():
-        for expression in node.expressions():
-            for part in walk(expression):
-                if isinstance(part, Subquery):
-                    yield f"({operators_text(part.plan)})"
-        if isinstance(node, Received):
-            yield node.key
-        elif not isinstance(node, Model):
-            yield printable(node_text(node))
+        inside = [
+            f"({operators_text(part.plan)})"
+            for expression in node.expressions()
+            for part in walk(expression)
+            if isinstance(part, Subquery)
+        ]
+        inputs = [child for child in node.inputs if not isinstance(child, Model)]
+        union = isinstance(node, SetOperation) and node.kind == "union" and not node.distinct
+        if union:
+            own = "merge of " + ", ".join(_branch(texts, child) for child in inputs)
+        else:
+            own = _own(node)
+        before = [] if union or not inputs else [_inputs(texts, inputs)]
+        texts[id(node)] = " > ".join([*before, *inside, own])
+    return texts[id(root)]
+
+
+def _inputs(texts: dict[int, str], inputs: Sequence[Relation]) -> str:
+    if len(inputs) == 1:
+        return _once(texts, inputs[0])
+    return ", ".join(_branch(texts, child) for child in inputs)
+
+
+def _branch(texts: dict[int, str], child: Relation) -> str:
+    text = _once(texts, child)
+    return f"({text})" if " > " in text else text
+
+
+def _once(texts: dict[int, str], child: Relation) -> str:
+    """A sub-plan's text, the first time; what is read again is named by its last operator."""
+    text = texts[id(child)]
+    texts[id(child)] = text if isinstance(child, Received) else f"the same {type(child).__name__}"
+    return text
+
+
+def _own(node: Relation) -> str:
+    match node:
+        case Received():
+            return printable(node.key)
+        case Scan():
+            return printable(f"Scan {node.table}")
+        case _:
+            return printable(node_text(node))
 
 
 def seconds_text(seconds: float) -> str:

@@ -163,7 +163,7 @@ class Design:
                 for output in range(width):
                     shift, scale = block.shift[output], block.scale[output]
                     hit = codes == output + block.drop
-                    values[at + output] = np.where(hit, (1.0 - shift) / scale, -shift / scale)
+                    values[at + output] = np.where(hit, (1.0 - shift) / scale, (0.0 - shift) / scale)
             good &= fine
             at += width
         return values, good

@@ -22,6 +22,9 @@ VERSION = 1
 LARGEST_FILE = 256 << 20
 """Bytes of the largest model file that is read."""
 
+MOST_SHOWN = 60
+"""Coefficients that a report shows."""
+
 _ROUNDS = {
     "round": pa.int64(),
     "step": pa.string(),
@@ -85,7 +88,8 @@ class Fitted:
         """The coefficients and the metrics as text."""
         names = ["(intercept)", *self.feature_names_out]
         values = [*np.ravel(self.intercept_).tolist(), *np.ravel(self.coef_).tolist()]
-        wide = max(map(len, names))
+        shown = list(zip(names, values, strict=True))[:MOST_SHOWN]
+        wide = max(len(name) for name, _ in shown)
         what = self.target.column
         if self.classes_:
             what += f" = {self.classes_[1]!r} (against {self.classes_[0]!r})"
@@ -94,7 +98,8 @@ class Fitted:
             f"target: {what}; fitted on {self.rows:,} rows in {self.n_iter_} steps",
             "",
             f"{'coefficient':<{wide}}  value",
-            *(f"{name:<{wide}}  {value: .6g}" for name, value in zip(names, values, strict=True)),
+            *(f"{name:<{wide}}  {value: .6g}" for name, value in shown),
+            *([f"... and {len(names) - len(shown)} more, see coef_"] if len(shown) < len(names) else []),
             "",
             f"metrics on {self.measured_on}",
         ]

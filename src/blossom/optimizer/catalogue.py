@@ -7,6 +7,7 @@ from typing import Protocol
 from blossom.optimizer.physical import Location
 from blossom.plan.errors import Refusal
 from blossom.plan.relations import Relation
+from blossom.policy.model import TablePolicy
 
 
 class Catalogue(Protocol):
@@ -39,4 +40,8 @@ class Catalogue(Protocol):
         `relation` is a whole sub-plan as the site would run it: its `Scan` leaves are the site's own tables, what comes
         from elsewhere is a `Received` leaf (whose senders are asked on their own).
         """
+        ...
+
+    def policy(self, site: str, table: str) -> TablePolicy:
+        """The rules in force for a site's table: for telling users what is allowed, never for deciding it."""
         ...

@@ -51,6 +51,10 @@ class Compliance:
                     found += self._ask(scan, owner, target)
         return tuple(dict.fromkeys(found))
 
+    def leaving(self, node: Node, owner: str, recipient: str) -> tuple[Refusal, ...]:
+        """Why an owner of tables below the node would not send it to a recipient."""
+        return () if owner == recipient else self._ask(node, owner, recipient)
+
     def as_run_at(self, node: Node, site: str) -> Relation:
         """The sub-plan as that site would run all of it: what touches none of its tables is a `Received` leaf.
 

@@ -14,7 +14,7 @@ from blossom.optimizer.catalogue import Catalogue
 from blossom.optimizer.compliance import Compliance
 from blossom.optimizer.fragments import Piece, cut
 from blossom.optimizer.nodes import Node, flatten, rebuilt
-from blossom.optimizer.physical import Estimate, Fragment, PhysicalPlan
+from blossom.optimizer.physical import Estimate, Fragment, Location, PhysicalPlan
 from blossom.optimizer.placement import (
     Assignment,
     Bools,
@@ -24,8 +24,9 @@ from blossom.optimizer.placement import (
     alternatives,
     place,
 )
+from blossom.optimizer.refusing import refused
 from blossom.optimizer.subqueries import spine
-from blossom.plan.errors import PlanError, PolicyError, Refusal
+from blossom.plan.errors import PlanError, PolicyError, Refusal, listed
 from blossom.plan.relations import Copies, Model, Parts, Received, Relation, Scan
 
 ALTERNATIVES = 5
@@ -259,7 +260,6 @@ class _Task:
 
     def _infeasible(self, problem: Problem, found: Infeasible) -> PlanError | PolicyError:
         node = self.table[found.blocked[0]]
-        refusals: dict[Refusal, None] = {}
         able = [i for i in range(len(self.locations)) if i not in self.incapable[node.number]]
         where = _name(node.relation)
         if not able:
@@ -271,34 +271,33 @@ class _Task:
                 where=where,
                 hint="; ".join(reasons),
             )
-        for i in able:
-            target = self.locations[i].site
-            for number in node.below:
-                below = self.table[number]
-                for j in np.flatnonzero(np.isfinite(problem.operator[number])).tolist():
-                    refusals.update(
-                        dict.fromkeys(self.compliance.refusals(below, self.locations[j].site, target))
-                    )
-            if node is self.table[-1]:
-                refusals.update(
-                    dict.fromkeys(self.compliance.refusals(node, self.locations[i].site, self.consumer))
-                )
-        if not refusals:
-            return PlanError(
+        return (
+            refused(self.table, self.catalogue, self.compliance, self.consumer)
+            or self._unable(problem, node, able)
+            or PlanError(
                 f"no place can run {where}: {self._cannot(node)}",
                 where=where,
                 hint="give one of the sites a platform that can run it",
             )
-        sites = sorted({one.site for one in refusals})
-        what = f"what {where} needs may not leave {', '.join(sites)}"
-        if node is self.table[-1]:
-            what = f"the result ({where}) may not reach {self.consumer} from {', '.join(sites)}"
-        allowed = "; ".join(dict.fromkeys(one.allowed for one in refusals if one.allowed))
-        cannot = self._cannot(node)
-        hint = "allowed would be: " + allowed if allowed else None
-        if cannot:
-            hint = f"{hint or ''} (and {cannot})".strip()
-        return PolicyError(what, tuple(refusals), where=where, hint=hint)
+        )
+
+    def _unable(self, problem: Problem, node: Node, able: Sequence[int]) -> PolicyError | None:
+        """The error where every result may leave, but an operator can run only where its inputs may not go."""
+        refusals: dict[Refusal, None] = {}
+        for i in able:
+            for number in node.below:
+                for j in np.flatnonzero(np.isfinite(problem.operator[number])).tolist():
+                    sites = self.locations[j].site, self.locations[i].site
+                    refusals.update(dict.fromkeys(self.compliance.refusals(self.table[number], *sites)))
+        if not refusals:
+            return None
+        where, sites = _name(node.relation), sorted({one.site for one in refusals})
+        return PolicyError(
+            f"only {', '.join(str(self.locations[i]) for i in able)} can run it, and what it needs may not leave {listed(sites)}",
+            tuple(refusals),
+            where=where,
+            hint=self._cannot(node) or None,
+        )
 
     def _cannot(self, node: Node) -> str:
         return "; ".join(
@@ -349,37 +348,68 @@ class _Task:
     def _reasons(
         self, piece: Piece, found: _Chosen, other: Sequence[int], forced: Sequence[float]
     ) -> tuple[str, ...]:
-        """Why a piece is where it is, in words: what is read, what policy and capability forbid, what else would cost."""
-        reasons: dict[str, None] = {}
+        """Why a piece is where it is, in words: what lies there, what may not leave, what an engine cannot do, what else would cost."""
         here = self.locations[piece.place]
         members = [self.table[number] for number in piece.members]
-        tables = [
-            f"{one.relation.site}/{one.relation.table}" for one in members if isinstance(one.relation, Scan)
-        ]
-        if tables:
-            reasons[f"{', '.join(dict.fromkeys(tables))} {'lives' if len(tables) == 1 else 'live'} here"] = (
-                None
-            )
-        for number in self.table[piece.top].below:
-            for refusal in self.compliance.refusals(self.table[number], here.site, self.consumer):
-                reasons[f"policy: {refusal.site}/{refusal.table} {refusal.reason}"] = None
-        for node in members:
-            if not isinstance(node.relation, Scan):
-                for i, why in self.incapable[node.number].items():
-                    if self.locations[i].site == here.site or self.locations[i].site == self.consumer:
-                        reasons[
-                            f"capability: {self.locations[i]} cannot run {_name(node.relation)}: {why}"
-                        ] = None
+        reasons = [*self._home(members), *self._bound(piece, here), *self._forced(piece, found, members)]
+        sources = self._sources(piece, found)
+        if len({one.site for one in sources}) > 1:
+            reasons.append(f"here comes together what {listed(_sites(sources))} send")
         nearest = self._nearest(piece, found.assignment, other, forced)
         if nearest is not None:
             more = forced[nearest] - found.assignment.total
-            name = _name(self.table[nearest].relation)
-            reasons[f"{name} on {self.locations[other[nearest]]} instead: {_seconds(more)} more"] = None
-        elif not tables and not reasons:
-            reasons["no other place is allowed and able"] = None
+            there = self.locations[other[nearest]]
+            what = "" if len(members) == 1 else f" for {_name(self.table[nearest].relation)}"
+            reasons.append(f"{there} was considered{what}: {_seconds(more)} more")
         if found.note is not None:
-            reasons[found.note] = None
-        return tuple(reasons)
+            reasons.append(found.note)
+        return tuple(dict.fromkeys(reasons))
+
+    def _home(self, members: Sequence[Node]) -> list[str]:
+        """The tables that a piece reads, which lie where it runs."""
+        tables = list(dict.fromkeys(one.relation.table for one in members if isinstance(one.relation, Scan)))
+        return [f"{listed(tables)} {'lives' if len(tables) == 1 else 'live'} here"] if tables else []
+
+    def _bound(self, piece: Piece, here: Location) -> list[str]:
+        """What policies forbid of taking the piece's input elsewhere."""
+        kept: dict[tuple[str, str], list[str]] = {}
+        for number in self.table[piece.top].below:
+            for refusal in self.compliance.refusals(self.table[number], here.site, self.consumer):
+                tables = kept.setdefault((refusal.rule, refusal.reason), [])
+                if refusal.table not in tables:
+                    tables.append(refusal.table)
+        rows = [table for (rule, _), tables in kept.items() if rule == "rows" for table in tables]
+        reasons = [f"rows of {listed(list(dict.fromkeys(rows)))} may not leave {here.site}"] if rows else []
+        others = {words: tables for (rule, words), tables in kept.items() if rule != "rows"}
+        return reasons + [f"policy of {listed(tables)}: {words}" for words, tables in others.items()]
+
+    def _forced(self, piece: Piece, found: _Chosen, members: Sequence[Node]) -> list[str]:
+        """What the engine that holds the input cannot do, where this is why the work goes on elsewhere."""
+        here = self.locations[piece.place]
+        sources = self._sources(piece, found)
+        unable = {
+            source: next(
+                (
+                    f"{_name(node.relation)}: {node_why}"
+                    for node in members
+                    if (node_why := self.incapable[node.number].get(self.locations.index(source)))
+                ),
+                None,
+            )
+            for source in sources
+        }
+        if not unable or here in unable or not all(unable.values()):
+            return []
+        return [
+            f"{source} cannot run {why}, so {here.platform} does" for source, why in sorted(unable.items())[:1]
+        ]
+
+    def _sources(self, piece: Piece, found: _Chosen) -> list[Location]:
+        """Where the piece's inputs come from."""
+        inside = set(piece.members)
+        below = {number for member in piece.members for number in self.table[member].below} - inside
+        places = {int(found.assignment.choice[number]) for number in below}
+        return [self.locations[place] for place in sorted(places) if place >= 0]
 
     def _nearest(
         self, piece: Piece, assignment: Assignment, other: Sequence[int], forced: Sequence[float]
@@ -410,3 +440,7 @@ def _places_of(assignment: Assignment) -> set[int]:
 
 def _seconds(value: float) -> str:
     return f"{value:.2g} s" if value >= 0.1 else f"{value * 1e3:.2g} ms"
+
+
+def _sites(locations: Sequence[Location]) -> list[str]:
+    return list(dict.fromkeys(one.site for one in locations))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+
+LISTED = 6
+"""Most names that a sentence lists."""
 
 
 class BlossomError(Exception):
@@ -70,7 +75,7 @@ class Refusal:
 
 
 class PolicyError(BlossomError):
-    """A site's policy refuses; `refusals` holds every reason."""
+    """A site's policy refuses; `refusals` holds every reason, and the text those that differ only by column or site as one."""
 
     def __init__(
         self,
@@ -84,7 +89,58 @@ class PolicyError(BlossomError):
         self.refusals = tuple(refusals)
 
     def __str__(self) -> str:
-        return "\n".join([super().__str__(), *(f"  - {refusal}" for refusal in self.refusals)])
+        first = self.what if self.where is None else f"{self.where}: {self.what}"
+        lines = [first, *(f"  - {line}" for line in grouped(self.refusals))]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def grouped(refusals: Iterable[Refusal]) -> list[str]:
+    """Refusals in words, one line for all that differ only by column or by site.
+
+    >>> one = Refusal("north", "people", "age", "rows", "its rows may not leave", "aggregate it")
+    >>> two = Refusal("north", "people", "sex", "rows", "its rows may not leave", "aggregate it")
+    >>> grouped([one, two])
+    ['[rows] north/people (age and sex): their rows may not leave; allowed: aggregate them']
+    """
+    columns: dict[tuple[str, str, str, str, str], list[str]] = {}
+    for one in refusals:
+        found = columns.setdefault((one.site, one.table, one.rule, one.reason, one.allowed), [])
+        if one.column is not None and one.column not in found:
+            found.append(one.column)
+    sites: dict[tuple[str, str, str, str, tuple[str, ...]], list[str]] = {}
+    for (site, table, rule, reason, allowed), names in columns.items():
+        sites.setdefault((table, rule, reason, allowed, tuple(sorted(names))), []).append(site)
+    lines: list[str] = []
+    for (table, rule, reason, allowed, names), where in sites.items():
+        if len(names) > 1:
+            reason, allowed = _of_several(reason), _of_several(allowed)
+        places = where[0] if len(where) == 1 else f"{{{', '.join(where)}}}"
+        of = f"{places}/{table}" + (
+            f".{names[0]}" if len(names) == 1 else f" ({listed(names)})" if names else ""
+        )
+        lines.append(f"[{rule}] {of}: {reason}; allowed: {allowed}")
+    return lines
+
+
+_SEVERAL = {"its": "their", "it": "them", "the column": "these columns"}
+
+
+def _of_several(sentence: str) -> str:
+    """A sentence about one column, said of several."""
+    said = re.sub(r"^it may", "they may", sentence)
+    return re.sub(r"\b(its|it|the column)\b", lambda found: _SEVERAL[found[0]], said)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a person lists them, cut after a few.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed([str(i) for i in range(9)])
+    ('a', 'a, b and c', '0, 1, 2, 3, 4, 5 and 3 more')
+    """
+    shown = [*names[:LISTED], f"{len(names) - LISTED} more"] if len(names) > LISTED else list(names)
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

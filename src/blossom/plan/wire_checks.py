@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -57,10 +57,25 @@ def operation(name: str) -> type[ops.Value]:
         return found
     if name in ex.IMPURE:
         raise PlanError(
-            f"{name} may not stand in a plan: its answer changes from call to call", hint="pass a constant instead"
+            f"{name} may not stand in a plan: its answer changes from call to call",
+            hint="pass a constant instead",
         )
     what, hint = unknown("operation", name, allowed_operations())
     raise PlanError(what, hint=hint.partition("known:")[0].strip() or None)
+
+
+def bottom_up(root: ex.Expression, done: Mapping[int, object]) -> Iterator[ex.Expression]:
+    """The parts of an expression, inner ones first, without those whose id is in `done`; deep ones need no deep stack."""
+    stack = [(root, False)]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in done:
+            continue
+        if ready:
+            yield node
+        else:
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(list(ex.children(node))))
 
 
 def check(root: rel.Relation) -> None:
@@ -105,10 +120,9 @@ class _Checker:
 
     def value(self, expression: ex.Expression) -> ops.Value:
         """The expression as Ibis's value; its declared type is the one that Ibis computes."""
-        done = self._done.get(id(expression))
-        if done is None:
-            done = self._done[id(expression)] = self._build(expression)
-        return done
+        for node in bottom_up(expression, self._done):
+            self._done[id(node)] = self._build(node)
+        return self._done[id(expression)]
 
     def _build(self, expression: ex.Expression) -> ops.Value:
         declared = known_type(expression.dtype)
@@ -117,7 +131,9 @@ class _Checker:
                 built: ops.Value = self._field(expression.name, expression.input, self.scopes[-1])
             case ex.Outer():
                 if not 1 <= expression.depth < len(self.scopes):
-                    raise PlanError(f"the outer column {expression.name!r} reaches {expression.depth} scopes up, too far")
+                    raise PlanError(
+                        f"the outer column {expression.name!r} reaches {expression.depth} scopes up, too far"
+                    )
                 built = self._field(expression.name, expression.input, self.scopes[-1 - expression.depth])
             case ex.Literal():
                 return literal(expression.value, declared)
@@ -154,8 +170,10 @@ class _Checker:
         try:
             built = cls.__recreate__(dict(zip(names, args, strict=True)))
             _ = built.dtype, built.shape
-        except Exception as error:  # noqa: BLE001 - third-party validators on hostile input: whatever they raise, they refuse
-            raise PlanError(f"{call.op} does not take these arguments: {' '.join(str(error).split())[:200]}") from error
+        except Exception as error:
+            raise PlanError(
+                f"{call.op} does not take these arguments: {' '.join(str(error).split())[:200]}"
+            ) from error
         return built
 
     def _argument(self, arg: ex.Argument) -> Any:
@@ -172,6 +190,9 @@ class _Checker:
                 return arg
 
     def _subquery(self, node: ex.Subquery) -> ops.Value:
+        _one_of(node.kind, ("scalar", "exists", "in"), "kind of subquery")
+        if (node.needle is not None) != (node.kind == "in"):
+            raise PlanError("an `in` subquery, and no other, has a needle")
         _check(node.plan, self.scopes)
         if node.kind == "exists":
             return _column_of("boolean")
@@ -181,8 +202,7 @@ class _Checker:
         answer = _column_of(kind)
         if node.kind == "scalar":
             return answer
-        if node.needle is None:
-            raise PlanError("an `in` subquery needs a needle")
+        assert node.needle is not None
         if not rlz.comparable(answer, self.value(node.needle)):
             raise PlanError(f"a {node.needle.dtype} is not comparable with the subquery's {kind}")
         return _column_of("boolean")
@@ -303,7 +323,9 @@ def _filter(node: rel.Filter, checker: _Checker) -> None:
 
 def _join(node: rel.Join, checker: _Checker) -> None:
     if len(node.links) != len(node.tables) - 1:
-        raise PlanError(f"a join of {len(node.tables)} tables needs {len(node.tables) - 1} links, not {len(node.links)}")
+        raise PlanError(
+            f"a join of {len(node.tables)} tables needs {len(node.tables) - 1} links, not {len(node.links)}"
+        )
     gone: set[int] = set()
     for number, link in enumerate(node.links, start=1):
         _one_of(link.how, JOINS, "kind of join")

@@ -23,7 +23,7 @@ from ibis.common.collections import FrozenDict, FrozenOrderedDict
 from blossom.plan.errors import PlanError
 from blossom.plan.schema import datatype
 
-Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 MAX_DEPTH = 20
 """Deepest nesting of a literal's value."""
@@ -157,7 +157,14 @@ def decode(form: Json, depth: int = 0) -> Any:
         raise PlanError(f"unknown kind of constant {tag!r}", hint=f"known: {', '.join(sorted(_READERS))}")
     try:
         return reader(inner)
-    except (ValueError, TypeError, ArithmeticError, InvalidOperation, zoneinfo.ZoneInfoNotFoundError, OSError) as error:
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        InvalidOperation,
+        zoneinfo.ZoneInfoNotFoundError,
+        OSError,
+    ) as error:
         raise PlanError(f"{str(inner)[:80]!r} is no {tag} constant") from error
 
 
@@ -182,7 +189,7 @@ def known_type(text: str) -> dt.DataType:
         raise PlanError("a type's text is too long")
     try:
         kind = datatype(text)
-    except Exception as error:  # noqa: BLE001 - a third-party parser on hostile text: whatever it raises, it is no type
+    except Exception as error:
         raise PlanError(f"unknown type {text[:80]!r}") from error
     if str(kind) != text:
         raise PlanError(f"the type {text[:80]!r} must be written {str(kind)[:80]!r}")
@@ -198,7 +205,9 @@ def _nullable(kind: dt.DataType) -> dt.DataType:
     if isinstance(kind, dt.Array):
         return kind.copy(value_type=_nullable(kind.value_type), nullable=True)
     if isinstance(kind, dt.Map):
-        return kind.copy(key_type=_nullable(kind.key_type), value_type=_nullable(kind.value_type), nullable=True)
+        return kind.copy(
+            key_type=_nullable(kind.key_type), value_type=_nullable(kind.value_type), nullable=True
+        )
     if isinstance(kind, dt.Struct):
         return dt.Struct({name: _nullable(inner) for name, inner in kind.items()}, nullable=True)
     return kind.copy(nullable=True)
@@ -235,7 +244,7 @@ def literal(value: Any, kind: dt.DataType) -> ops.Literal:
     _must_hold(value, kind)
     try:
         return ops.Literal(value, dtype=kind)
-    except Exception as error:  # noqa: BLE001 - a third-party validator on hostile input: whatever it raises, it refuses
+    except Exception as error:
         raise PlanError(f"the constant {str(value)[:80]!r} is no {kind}") from error
 
 
@@ -264,5 +273,7 @@ def _must_hold(value: Any, kind: dt.DataType) -> None:
 @cache
 def enumerations() -> Mapping[str, type[enum.Enum]]:
     """Ibis's unit enumerations by name."""
-    found = (item for item in vars(temporal).values() if isinstance(item, type) and issubclass(item, enum.Enum))
+    found = (
+        item for item in vars(temporal).values() if isinstance(item, type) and issubclass(item, enum.Enum)
+    )
     return {cls.__name__: cls for cls in found if cls.__members__}

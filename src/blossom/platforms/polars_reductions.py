@@ -25,7 +25,7 @@ from blossom.platforms.polars_expressions import (
     refusal,
     translate,
 )
-from blossom.platforms.polars_types import F, Family, Term, family, narrow
+from blossom.platforms.polars_types import ANY, NUMBER, REAL, TRUTH, F, Family, Term, family, narrow
 
 _FEW_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
 

@@ -12,7 +12,8 @@ import polars as pl
 from blossom.plan import relations as rel
 from blossom.plan.errors import PlanError
 from blossom.plan.expressions import Argument, Call, Column, Expression, columns, conjuncts
-from blossom.platforms.polars_expressions import comparable, refusal, translate
+from blossom.platforms.polars_checks import comparable
+from blossom.platforms.polars_expressions import refusal, translate
 from blossom.platforms.polars_reductions import Figures, metric_refusal, metric_term
 from blossom.platforms.polars_types import F, Term, alike, common_integer, family
 

@@ -12,7 +12,7 @@ import polars as pl
 from blossom.plan.errors import PlanError, PlatformError, unknown
 from blossom.plan.schema import Schema
 from blossom.platforms.interface import TableSource
-from blossom.platforms.polars_expressions import CASTS
+from blossom.platforms.polars_casts import CASTS
 from blossom.platforms.polars_types import F, Term, family, polars_type
 
 FORMATS: Mapping[str, tuple[str, ...]] = {

@@ -40,6 +40,18 @@ class Family(Enum):
 
 F = Family
 
+ANY: frozenset[Family] = frozenset(set(Family) - {F.OTHER})
+NUMBER = frozenset({F.INTEGER, F.FLOAT64, F.DECIMAL, F.NULL})
+EXACT = frozenset({F.INTEGER, F.DECIMAL, F.NULL})
+REAL = frozenset({F.INTEGER, F.FLOAT64, F.DECIMAL, F.FLOAT32, F.NULL})
+WHOLE = frozenset({F.INTEGER, F.NULL})
+TRUTH = frozenset({F.BOOLEAN, F.NULL})
+TEXT = frozenset({F.STRING, F.NULL})
+DAY = frozenset({F.DATE, F.NULL})
+STAMP = frozenset({F.TIMESTAMP, F.NULL})
+MOMENT = DAY | STAMP
+FLOATING = frozenset({F.FLOAT64, F.FLOAT32, F.NULL})
+
 _INTEGERS: dict[type[dt.DataType], PolarsType] = {
     dt.Int8: pl.Int8,
     dt.Int16: pl.Int16,

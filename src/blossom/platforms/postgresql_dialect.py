@@ -1,5 +1,6 @@
 """Ibis's PostgreSQL compiler, corrected where the server's answers would differ from DuckDB's."""
 # pyright: basic
+# ruff: noqa: N802 - the names of Ibis's visitor methods
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class Compiler(PostgresCompiler):
     def _ordered(self, op: ops.Value, *values: Any) -> tuple[Any, ...]:
         return tuple(map(_binary, values)) if op.dtype.is_string() else values
 
-    def _inequality(self, node: type[sge.Expression], op: Any, left: Any, right: Any) -> Any:
+    def _inequality(self, node: Any, op: Any, left: Any, right: Any) -> Any:
         if op.left.dtype.is_string() and op.right.dtype.is_string():
             left, right = _binary(left), _binary(right)
         return self.binop(node, left, right)
@@ -85,6 +86,11 @@ class Compiler(PostgresCompiler):
     def _case(self, *branches: tuple[Any, Any], otherwise: Any) -> Any:
         return sge.Case(ifs=[self.if_(test, value) for test, value in branches], default=otherwise)
 
+    def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        if op.arg.dtype.is_boolean() and to.is_integer():
+            arg = self.cast(arg, dt.int32)
+        return super().visit_Cast(op, arg=arg, to=to)
+
     def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
         one, other = self._double(left), self._double(right)
         quotient = self.binop(sge.Div, one, other)
@@ -97,11 +103,11 @@ class Compiler(PostgresCompiler):
             minus = self.cast(other, dt.string).eq(sge.convert("-0"))
             inf, neg = self.if_(minus, neg, inf), self.if_(minus, inf, neg)
         return self._case(
+            (other.is_(sge.Null()), sge.Null()),
             (other.neq(zero), quotient),
             (one.eq(zero).or_(one.eq(self.NAN)), self.NAN),
             (one.copy() > zero, inf),
             (sge.LT(this=one.copy(), expression=zero), neg),
-            # a null on either side, or a divisor that is null
             otherwise=sge.Null(),
         )
 
@@ -116,7 +122,9 @@ class Compiler(PostgresCompiler):
 
     def visit_Sqrt(self, op: Any, *, arg: Any) -> Any:
         value = self._double(arg)
-        return self._case((sge.LT(this=value, expression=sge.convert(0)), self.NAN), otherwise=self.f.sqrt(value))
+        return self._case(
+            (sge.LT(this=value, expression=sge.convert(0)), self.NAN), otherwise=self.f.sqrt(value)
+        )
 
     def visit_Ln(self, op: Any, *, arg: Any) -> Any:
         return self._logarithm("ln", arg)
@@ -161,7 +169,9 @@ class Compiler(PostgresCompiler):
         whole = self.f.trunc(value)
         rest = self.f.abs(self.binop(sge.Sub, value, whole))
         away = self.binop(sge.Add, whole, self.f.sign(value))
-        return self._case((sge.GTE(this=rest, expression=self._double(sge.convert(0.5))), away), otherwise=whole)
+        return self._case(
+            (sge.GTE(this=rest, expression=self._double(sge.convert(0.5))), away), otherwise=whole
+        )
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         return self._double(super().visit_Mean(op, arg=arg, where=where))
@@ -171,6 +181,12 @@ class Compiler(PostgresCompiler):
 
     def visit_StandardDev(self, op: Any, *, arg: Any, how: str, where: Any) -> Any:
         return super().visit_StandardDev(op, how=how, where=where, arg=self._double(arg))
+
+    def visit_WindowFunction(self, op: Any, *, func: Any, **window: Any) -> Any:
+        if not isinstance(func, sge.Cast):
+            return super().visit_WindowFunction(op, func=func, **window)
+        # the cast of an average stands around the window, not inside
+        return sge.Cast(this=super().visit_WindowFunction(op, func=func.this, **window), to=func.args["to"])
 
     # --- moments -----------------------------------------------------------------------------------------------------------
 

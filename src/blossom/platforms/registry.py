@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,6 +29,9 @@ PLATFORMS: Mapping[str, Entry] = {
     "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
 }
 
+_importing = threading.Lock()
+"""Sites open in parallel, and Ibis's compilers import one another in circles: two threads at it would deadlock."""
+
 
 def platform_class(kind: str) -> type[Platform]:
     """The class of a kind.
@@ -41,7 +45,8 @@ def platform_class(kind: str) -> type[Platform]:
         what, hint = unknown("platform kind", kind, PLATFORMS)
         raise ConfigError(what, hint=hint)
     try:
-        found = getattr(import_module(entry.module), entry.name)
+        with _importing:
+            found = getattr(import_module(entry.module), entry.name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("blossom") or entry.extra is None:
             raise

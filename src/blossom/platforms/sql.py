@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,12 +19,16 @@ from blossom.plan import to_ibis
 from blossom.plan.errors import PlanError, PlatformError
 from blossom.plan.expressions import Call, Expression, Subquery, walk
 from blossom.plan.schema import Schema
+from blossom.plan.wire import fingerprint
 
 RELATIONS: tuple[type[rel.Relation], ...] = (
     rel.Scan, rel.Received, rel.Constant, rel.Project, rel.Filter, rel.Join, rel.Aggregate, rel.Sort, rel.Limit, rel.Distinct,
     rel.SetOperation, rel.Sample, rel.Unnest,
 )  # fmt: skip
 """The nodes that have a form in SQL."""
+
+KEPT = 512
+"""Compiled texts that a compiler remembers by fingerprint."""
 
 _REFUSALS = frozenset(
     {
@@ -71,7 +75,9 @@ def table_leaf(node: rel.Relation) -> ops.Relation:
 
 
 class SqlCompiler:
-    """Compiles fragments for one dialect; the text of a plan object is kept as long as the object lives.
+    """Compiles fragments for one dialect, each once: compiling takes far longer than recognising an equal plan.
+
+    A plan object's text is found by identity, an equal plan's (a plan that was sent again) by its fingerprint.
 
     Args:
         dialect: Ibis's name for it ("duckdb").
@@ -92,8 +98,10 @@ class SqlCompiler:
         self._compiler = found
         self._leaf = leaf
         self._operations = _operations(found)
+        self._partial: dict[str, bool] = {}
         self._lock = threading.Lock()
         self._compiled: WeakKeyDictionary[rel.Relation, Compiled] = WeakKeyDictionary()
+        self._recent: OrderedDict[str, Compiled] = OrderedDict()
 
     def compile(self, fragment: rel.Relation) -> Compiled:
         """The fragment as one query.
@@ -104,14 +112,23 @@ class SqlCompiler:
         """
         with self._lock:
             found = self._compiled.get(fragment)
-        if found is None:
-            inside = [inner for node in fragment.walk() for inner in (node, *own_work(node))]
-            inputs = {node.key: node.schema for node in inside if isinstance(node, rel.Received)}
-            tables = frozenset(node.table for node in inside if isinstance(node, rel.Scan))
-            found = Compiled(self._text(fragment), fragment.schema, reads(fragment), inputs, tables)
-            with self._lock:
-                self._compiled[fragment] = found
+        if found is not None:
+            return found
+        print_ = fingerprint(fragment)
+        with self._lock:
+            found = self._recent.pop(print_, None)
+        found = found or self._new(fragment)
+        with self._lock:
+            self._compiled[fragment] = self._recent[print_] = found
+            while len(self._recent) > KEPT:
+                self._recent.popitem(last=False)
         return found
+
+    def _new(self, fragment: rel.Relation) -> Compiled:
+        inside = [inner for node in fragment.walk() for inner in (node, *own_work(node))]
+        inputs = {node.key: node.schema for node in inside if isinstance(node, rel.Received)}
+        tables = frozenset(node.table for node in inside if isinstance(node, rel.Scan))
+        return Compiled(self._text(fragment), fragment.schema, reads(fragment), inputs, tables)
 
     def _text(self, fragment: rel.Relation) -> str:
         expression = to_ibis.relation(fragment, self._leaf).to_expr()
@@ -135,10 +152,21 @@ class SqlCompiler:
         return self._trial(node) if trial else None
 
     def _conditional(self, op: str) -> bool:
-        """Whether the compiler takes the operation with some arguments only: its method can raise a refusal."""
-        method = getattr(self._compiler, f"visit_{op}", None)
-        code = getattr(method, "__code__", None)
-        return code is None or not _REFUSALS.isdisjoint(code.co_names)
+        """Whether the compiler takes the operation with some arguments only: its method, or one that it calls, can refuse.
+
+        A sort key is the sign of an ordered aggregate, which the generator of aggregates may refuse.
+        """
+        if op not in self._partial:
+            self._partial[op] = op == "SortKey" or self._can_refuse(f"visit_{op}", set())
+        return self._partial[op]
+
+    def _can_refuse(self, method: str, seen: set[str]) -> bool:
+        code = getattr(getattr(self._compiler, method, None), "__code__", None)
+        seen.add(method)
+        if code is None:
+            return False
+        inner = (name for name in code.co_names if name.startswith(("_", "visit_")) and name not in seen)
+        return not _REFUSALS.isdisjoint(code.co_names) or any(self._can_refuse(name, seen) for name in inner)
 
     def _trial(self, node: rel.Relation) -> str | None:
         leaves = tuple(rel.Received(f"input{i}", child.schema) for i, child in enumerate(node.inputs))

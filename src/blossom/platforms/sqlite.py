@@ -19,7 +19,7 @@ import pyarrow as pa
 from blossom.plan.errors import PlatformError, unknown
 from blossom.plan.relations import Relation, Scan
 from blossom.plan.schema import Schema
-from blossom.platforms import sqlite_dialect as own
+from blossom.platforms import sqlite_dialect, sqlite_rules
 from blossom.platforms.arrow import batch_rows, conform
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.sql import (
@@ -76,13 +76,13 @@ class SQLite(Platform):
 
     kind: ClassVar[str] = "sqlite"
     dialect: ClassVar[str | None] = "sqlite"
-    differs: ClassVar[Mapping[str, str]] = own.DIFFERS
+    differs: ClassVar[Mapping[str, str]] = sqlite_rules.DIFFERS
 
     def __init__(self, name: str, *, database: str | None = None) -> None:
         super().__init__(name)
         self._where = f"sqlite {name!r}"
         self._path = None if database in (None, ":memory:") else Path(str(database))
-        self._compiler = SqlCompiler("sqlite", compiler=own.Compiler(), leaf=_leaf)
+        self._compiler = SqlCompiler("sqlite", compiler=sqlite_dialect.Compiler(), leaf=_leaf)
         self._lock = threading.Lock()
         self._published: dict[str, _Published] = {}
         self._idle: list[_Session] = []
@@ -99,7 +99,7 @@ class SQLite(Platform):
         connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            own.prepare(connection)
+            sqlite_dialect.prepare(connection)
         except BaseException:
             connection.close()
             raise
@@ -184,7 +184,7 @@ class SQLite(Platform):
     # -- running ------------------------------------------------------------------------------------------------------
 
     def unsupported(self, node: Relation) -> str | None:
-        return own.refusal(node) or self._compiler.refusal(node)
+        return sqlite_rules.refusal(node) or self._compiler.refusal(node)
 
     def run(
         self, fragment: Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation

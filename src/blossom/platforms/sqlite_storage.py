@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from blossom.plan.errors import PlatformError
 from blossom.plan.schema import Schema, datatype
-from blossom.platforms.sqlite_dialect import EXACT_DIGITS, family
+from blossom.platforms.sqlite_rules import EXACT_DIGITS, family
 
 _DECLARED: Sequence[tuple[str, str]] = (
     (r"BOOL", "boolean"),
@@ -25,7 +25,14 @@ _DECLARED: Sequence[tuple[str, str]] = (
 )
 _DECIMAL = re.compile(r"^(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$")
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-_SECONDS = "strftime('%Y-%m-%d %H:%M:%S', substr({c}, 1, 19)) = substr({c}, 1, 19)"
+# "+0 days" makes SQLite compute: without it, 30 February is printed as it was read
+_SECONDS = "strftime('%Y-%m-%d %H:%M:%S', substr({c}, 1, 19), '+0 days') = substr({c}, 1, 19)"
+
+# digits with at most one point after at most one sign, as decimals are often kept to be exact
+_NUMERAL = (
+    "typeof({c}) = 'text' AND length({c}) - length(replace({c}, '.', '')) <= 1 AND {c} GLOB '*[0-9]*'"
+    " AND substr({c}, 1 + (substr({c}, 1, 1) IN ('-', '+'))) NOT GLOB '*[^0-9.]*'"
+)
 
 
 def declared_type(text: str) -> str | None:
@@ -69,9 +76,11 @@ def form(text: str) -> Form | None:
             return Form("typeof({c}) = 'real'", "typeof({c}) = 'integer'", "CAST({c} AS REAL)")
         case "decimal":
             precision, scale = dtype.precision or EXACT_DIGITS, dtype.scale or 0  # pyright: ignore[reportAttributeAccessIssue]
+            fits = f"round({{v}}, {scale}) = {{v}} AND abs({{v}}) < 1e{precision - scale}"
             return Form(
-                "(typeof({c}) IN ('integer', 'real') "
-                f"AND round({{c}}, {scale}) = {{c}} AND abs({{c}}) < 1e{precision - scale})"
+                f"(typeof({{c}}) IN ('integer', 'real') AND {fits.format(v='{c}')})",
+                f"({_NUMERAL} AND {fits.format(v='CAST({c} AS REAL)')})",
+                "CAST({c} AS REAL)",
             )
         case "string":
             return Form("typeof({c}) = 'text'")
@@ -79,8 +88,9 @@ def form(text: str) -> Form | None:
             return Form("typeof({c}) = 'blob'")
         case "date":
             return Form(
-                "(typeof({c}) = 'text' AND date({c}) = {c})",
-                f"(typeof({{c}}) = 'text' AND {{c}} GLOB '{_DAY}*' AND time({{c}}) = '00:00:00')",
+                "(typeof({c}) = 'text' AND date({c}, '+0 days') = {c})",
+                f"(typeof({{c}}) = 'text' AND {{c}} GLOB '{_DAY}*' AND time({{c}}) = '00:00:00'"
+                " AND date({c}, '+0 days') = substr({c}, 1, 10))",
                 "date({c})",
             )
         case "timestamp":
@@ -131,6 +141,9 @@ def survey(
         forms.append((column, fits, found))
     selected = ", ".join(["count(*)", *tests])
     rows, *counts = connection.execute(f"SELECT {selected} FROM {source}").fetchone()  # noqa: S608 - names are quoted
+    collated = connection.execute(
+        "SELECT count(*) FROM sqlite_schema WHERE upper(sql) LIKE '%COLLATE%'"
+    ).fetchone()[0]
     values: list[str] = []
     for (name, _, text), (column, fits, found), other, bad in zip(
         columns, forms, counts[::2], counts[1::2], strict=True
@@ -142,7 +155,10 @@ def survey(
                 where=where,
                 hint="mend the row, or declare another type for the column in the table's schema",
             )
-        values.append(found.convert.format(c=column) if other else column)
+        value = found.convert.format(c=column) if other else column
+        if collated and family(datatype(text)) == "string":
+            value += " COLLATE BINARY"  # a column's own collation would follow it into every comparison
+        values.append(value)
     return Survey(int(rows), tuple(values))
 
 

@@ -7,13 +7,14 @@ private table in it, the unit whose distinct values are counted. See `judging` f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
 from blossom.plan.errors import PolicyError, Refusal
 from blossom.plan.relations import Relation
 from blossom.policy.guards import Guarded, guard
 from blossom.policy.judging import Judging, Use, references, tables_of
+from blossom.policy.kept import NOTHING_KEPT, Kept
 from blossom.policy.model import Recipient, TablePolicy
 from blossom.policy.rules import Rules
 
@@ -56,26 +57,6 @@ class Verdict:
         return self.plan
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """What a site remembers of an output that stayed, for judging the fragment that reads it.
-
-    Attributes:
-        state: Its state. Where private, the output has hidden columns for its units.
-        flow: Which columns are behind it.
-        tables: Every table behind it, guarded ones included: each must admit who gets what is made of it.
-        guarded: Whether a guard let part of it out.
-    """
-
-    state: State
-    flow: Flow
-    tables: frozenset[str]
-    guarded: bool
-
-
-NOTHING_KEPT: Mapping[str, Kept] = {}
-
-
 def judge(
     fragment: Relation,
     policies: Mapping[str, TablePolicy],
@@ -101,7 +82,7 @@ def judge(
     if flow is not None:
         judging.note(flow)
     refusals = tuple(dict.fromkeys(judging.refusals))
-    tables = tuple(sorted(judging.tables))
+    tables = tuple(sorted(judging.tables.union(*(kept[key].tables for key in judging.received))))
     if refusals:
         return Verdict(site, refusals, None, judging.uses(), tables, None)
     plan = guard(fragment, judging.states, judging.guarded)
@@ -112,7 +93,7 @@ def judge(
 
 
 ADMISSION: frozenset[str] = frozenset({"to", "purpose", "release"})
-"""Rules that ask who gets the output; they do not stand against one that stays at its site."""
+"""Rules of whole tables that ask who gets the output; they do not stand against one that stays at its site."""
 
 
 def keep(
@@ -132,7 +113,14 @@ def keep(
     judging = Judging(Rules(policies, Recipient(site), site), kept)
     state = judging.state(fragment)
     flow = judging.flow(fragment)
-    refusals = tuple(dict.fromkeys(refusal for refusal in judging.refusals if refusal.rule not in ADMISSION))
+    # A column that may reach no output may not be aggregated here either: the aggregate would count as released.
+    refusals = tuple(
+        dict.fromkeys(
+            refusal
+            for refusal in judging.refusals
+            if refusal.rule not in ADMISSION or refusal.column is not None
+        )
+    )
     if refusals or flow is None:
         raise PolicyError(f"the policy of {site} refuses this fragment", refusals, where=site)
     # with something pending no guard can stand above, so nobody will ask for the units

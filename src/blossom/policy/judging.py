@@ -36,6 +36,7 @@ from blossom.plan.relations import (
 )
 from blossom.policy.aggregates import guarded, per_unit, row_like
 from blossom.policy.joins import JoinRule
+from blossom.policy.kept import NOTHING_KEPT, Kept
 from blossom.policy.rules import Rules
 from blossom.policy.shape import Shapes, predicate
 from blossom.policy.states import PUBLIC, RESERVED, State, Value
@@ -59,10 +60,12 @@ class Use:
 
 
 def references(flow: Flow) -> set[tuple[str, str]]:
+    """The tables' columns that reach or steer a relation."""
     return {(source.table, source.column) for source in flow.rows.union(*flow.columns.values())}
 
 
 def tables_of(flow: Flow) -> set[str]:
+    """The tables that a relation reads."""
     return {table for table, _ in flow.tables}
 
 

@@ -9,7 +9,8 @@ from blossom.plan.errors import PolicyError, Refusal
 from blossom.plan.expressions import Column, Named
 from blossom.plan.relations import Project, Relation
 from blossom.policy.guards import Cutter, Guarded, guard
-from blossom.policy.judge import NOTHING_KEPT, Judging, Kept, Use
+from blossom.policy.judging import Judging, Use
+from blossom.policy.kept import NOTHING_KEPT, Kept
 from blossom.policy.model import Recipient, TablePolicy
 from blossom.policy.rules import Rules
 from blossom.policy.shape import held
@@ -100,7 +101,7 @@ def judge_training(
         shown = {name: flow.columns[name] for name in used}
         judging.note(flow._replace(columns=shown), "mixed")
     refusals = tuple(dict.fromkeys(judging.refusals))
-    tables = tuple(sorted(judging.tables))
+    tables = tuple(sorted(judging.tables.union(*(kept[key].tables for key in judging.received))))
     if refusals:
         return TrainingVerdict(site, refusals, judging.uses(), tables, None, ())
     cut = guard(fragment, judging.states, judging.guarded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,10 @@ _KINDS: Mapping[str, Literal["rows", "aggregates"]] = {
     "aggregates": "aggregates",
     "public": "aggregates",
 }
+
+
+_JUDGED = 512
+"""Judgements that a site remembers."""
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class Site:
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
         self._published: dict[str, Published] | None = None
+        self._judged: dict[tuple[int, Recipient], tuple[Relation, Verdict]] = {}
 
     # -- what others may know ------------------------------------------------------------------------------------------
 
@@ -157,14 +162,18 @@ class Site:
             return Delivery(None, "local", withheld=withheld, seconds=time.perf_counter() - began)
         verdicts = [self._judge(task, recipient, kept) for recipient in task.recipients]
         plan = verdicts[0].allow()
+        shared = {key: reader.read_all() for key, reader in task.inputs.items()} if task.keep else {}
+        if task.keep:
+            task = replace(task, inputs={key: table.to_reader() for key, table in shared.items()})
         reader, withheld = self._execute(task, plan)
         kind = verdicts[0].release or "public"
         delivery = Delivery(None, kind, withheld=withheld)
         if task.keep:
-            _, known = keep(task.root, self._policies, self.name, kept)
-            table = reader.read_all()
-            self._store(task, known, table.to_reader())
-            reader = table.to_reader()
+            # what stays may need hidden columns that must not leave, so it is a run of its own
+            plan, known = keep(task.root, self._policies, self.name, kept)
+            own = replace(task, inputs={key: table.to_reader() for key, table in shared.items()})
+            staying, _ = self._execute(own, plan)
+            self._store(task, known, staying)
         streamed = kind == "rows"
         batches: list[pa.RecordBatch] | pa.RecordBatchReader = reader if streamed else list(reader)
         for recipient, verdict in zip(task.recipients, verdicts, strict=True):
@@ -176,11 +185,26 @@ class Site:
         return delivery
 
     def _judge(self, task: Task, recipient: Recipient, kept: Mapping[str, Kept]) -> Verdict:
-        verdict = judge(task.root, self._policies, recipient, self.name, kept)
+        verdict = self._verdict(task.root, recipient, kept)
         if verdict.refusals:
             self._log(task, recipient, verdict, "refused", None, None)
         verdict.allow()
         return verdict
+
+    def _verdict(self, root: Relation, recipient: Recipient, kept: Mapping[str, Kept]) -> Verdict:
+        """The judgement of a plan; the very same plan for the same recipient is judged once (plans are immutable)."""
+        if kept:
+            return judge(root, self._policies, recipient, self.name, kept)
+        key = (id(root), recipient)
+        with self._lock:
+            known = self._judged.get(key)
+        if known is None or known[0] is not root:
+            known = (root, judge(root, self._policies, recipient, self.name))
+            with self._lock:
+                if len(self._judged) >= _JUDGED:
+                    self._judged.clear()
+                self._judged[key] = known
+        return known[1]
 
     def _leaving(
         self,
@@ -307,6 +331,7 @@ class Site:
             (name, policy), held.staged = held.staged, None
             self._tables[name] = self._written.commit(name, policy)
             self._policies[name] = policy
+            self._judged.clear()
             if self._published is not None:
                 self._published[name] = self._publish(name)
 

@@ -7,7 +7,7 @@ data's, and data without a policy are not published.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from blossom.sites.config.model import TableConfig
 
 RELEASES: tuple[Release, ...] = ("none", "aggregates", "rows")
 """From the strictest on."""
+
+
+_NEVER = ColumnPolicy(release="none", filter=False, key=False, transform=False)
 
 
 def inherited(kept: Kept, policies: Mapping[str, TablePolicy]) -> tuple[TablePolicy, Mapping[str, str]]:
@@ -46,14 +49,17 @@ def inherited(kept: Kept, policies: Mapping[str, TablePolicy]) -> tuple[TablePol
     unit = state.units[0]
     source = policies[unit.table]
     name = f"unit_of_{unit.table}"
+    disguised = kept.disguised(policies)
     columns = {
-        column: _strictest([policies[s.table].column(s.column) for s in sources])
+        column: _NEVER
+        if column in disguised
+        else _strictest([policies[s.table].column(s.column) for s in sources])
         for column, sources in kept.flow.columns.items()
     }
-    columns[name] = ColumnPolicy(release="none", filter=False, key=False, transform=False)
+    columns[name] = _NEVER
     return (
         TablePolicy(
-            release=min((one.release for one in behind), key=RELEASES.index), to=to, min_group=unit.min_group,
+            release=_least(one.release for one in behind), to=to, min_group=unit.min_group,
             privacy_unit=name, columns=columns, training=source.training, purposes=purposes,
         ),
         {unit_column(0): name},
@@ -68,11 +74,15 @@ def _purposes(behind: list[TablePolicy]) -> tuple[str, ...]:
     return common or ("(no purpose suits every table behind it)",)
 
 
+def _least(releases: Iterable[Release]) -> Release:
+    return RELEASES[min(RELEASES.index(one) for one in releases)]
+
+
 def _strictest(rules: list[ColumnPolicy]) -> ColumnPolicy:
     if not rules:
         return ColumnPolicy()
     return ColumnPolicy(
-        release=min((rule.release or "none" for rule in rules), key=RELEASES.index),
+        release=_least(rule.release or "none" for rule in rules),
         filter=all(rule.filter for rule in rules),
         key=all(rule.key for rule in rules),
         transform=all(bool(rule.transform) for rule in rules),

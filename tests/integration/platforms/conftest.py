@@ -220,12 +220,16 @@ MARKS = {"postgresql": (pytest.mark.postgres,)}
 
 
 @pytest.fixture(scope="session")
-def platforms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Platform]]:
+def platforms(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Platform]]:
     """Gives the platform of a kind with all of the data, made at the first use and kept for the session."""
     made: dict[str, Platform] = {}
 
     def get(kind: str) -> Platform:
         if kind not in made:
+            if kind == "postgresql":
+                request.getfixturevalue("postgres_url")  # starts a server where none is given
             made[kind] = FACTORIES[kind](tmp_path_factory.mktemp(kind))
         return made[kind]
 

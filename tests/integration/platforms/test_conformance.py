@@ -20,8 +20,10 @@ import pytest
 
 from blossom.plan import from_ibis
 from blossom.plan.relations import Limit, Relation, Scan, Sort
+from blossom.plan.to_ibis import operations
 from blossom.platforms.arrow import arrow_type
 from blossom.platforms.interface import Cancellation, Platform
+from blossom.platforms.sql import calls
 
 FOLDER = Path(__file__).parent
 
@@ -107,6 +109,19 @@ def test_what_is_unsupported_is_listed(platforms: Platforms, kind: str) -> None:
     if os.environ.get("BLOSSOM_UPDATE_GOLDEN"):
         golden(kind).write_text("".join(f"{case}\n" for case in found), encoding="utf-8")
     assert set(found) == unsupported_cases(kind)
+
+
+@pytest.mark.parametrize("kind", _kinds())
+def test_what_differs_is_an_operation_and_is_refused(platforms: Platforms, kind: str) -> None:
+    platform = platforms(kind)
+    assert set(platform.differs) <= set(operations())
+    held = {
+        call.op
+        for case in set(CASES) - unsupported_cases(kind)
+        for node in fragment(case).walk()
+        for call in calls(node)
+    }
+    assert held.isdisjoint(platform.differs)
 
 
 def test_the_reference_supports_every_case(platforms: Platforms) -> None:

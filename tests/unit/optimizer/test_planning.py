@@ -35,6 +35,7 @@ from blossom.plan.relations import (
 )
 from blossom.plan.schema import Schema
 from blossom.plan.text import plan_text
+from blossom.policy.model import TablePolicy
 
 HUB = Location("hub", "duckdb")
 NORTH = Location("north", "duckdb")
@@ -69,6 +70,10 @@ class World:
 
     def rows(self, site: str, table: str) -> int | None:
         return self.sizes.get(f"{site}/{table}", 10_000)
+
+    def policy(self, site: str, table: str) -> TablePolicy:
+        release = self.release.get(f"{site}/{table}", "rows")
+        return TablePolicy(release=release, min_group=10, privacy_unit="id")
 
     def may_ship(self, relation: Relation, site: str, recipient: str) -> tuple[Refusal, ...]:
         self.judged.append((relation, site, recipient))

@@ -46,7 +46,7 @@ def told(table: ibis.Table) -> tuple[dict[str, str], str]:
         (T.select("a").intersect(U.select(a="d")), {"a": "t.a u.d"}, "t.a u.d"),
         (T.mutate(r=ibis.row_number().over(group_by="c", order_by="b")).select("r"), {"r": "t.b t.c"}, ""),
         (T.filter(_.a.isin(U.d)).select("c"), {"c": "t.c"}, "t.a u.d"),
-        (T.filter(_.a > U.d.mean().as_scalar()).select("c"), {"c": "t.c"}, "t.a ~u.d".replace("t.a ~u.d", "t.a ~u.d")),
+        (T.filter(_.a > U.d.mean().as_scalar()).select("c"), {"c": "t.c"}, "t.a ~u.d"),
         (T.select(x=U.filter(U.a == T.b).d.sum().as_scalar()), {"x": "t.b u.a ~u.d"}, ""),
     ],
 )  # fmt: skip

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ibis.expr.datatypes import Decimal
+
 from blossom.plan.expressions import (
     REDUCTIONS,
     Argument,
@@ -23,6 +25,7 @@ from blossom.plan.expressions import (
 )
 from blossom.plan.relations import Aggregate, Parts, Project, Relation
 from blossom.plan.rewrites.local_maps import renamed
+from blossom.plan.schema import datatype
 
 FLOAT, COUNT = "float64", "int64"
 
@@ -130,10 +133,11 @@ def _mean(split: _Split, node: Call) -> Expression:
 
 
 def _sum_type(dtype: str) -> str:
-    plain = dtype.lstrip("!")
-    if plain.startswith(("int", "uint", "bool")):
-        return COUNT
-    return FLOAT if plain.startswith("float") else plain
+    """What Ibis says a sum of this type is: the parts' columns must have the types that it will find again."""
+    kind = datatype(dtype)
+    if isinstance(kind, Decimal):
+        return str(Decimal(max(38, kind.precision or 38), kind.scale))
+    return FLOAT if kind.is_floating() else COUNT
 
 
 def _distinct(split: _Split, node: Call) -> Expression | None:
