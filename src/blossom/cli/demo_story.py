@@ -163,14 +163,18 @@ class Story:
             coefficients, theirs = by_library(training, held_out)
             compared.append(theirs)
             promises.append(
-                Promise("coefficients, from scikit-learn's", _furthest(known, coefficients), EXACT)
+                Promise(
+                    "coefficients: largest difference from scikit-learn's",
+                    _furthest(known, coefficients),
+                    EXACT,
+                )
             )
             self._part("scikit-learn")
 
         self._reporter.step("adding up what left")
         total = left(self._runs.values(), fed.federation.sites)
         rows = sum(size for own in total.values() for kind, size in own.items() if kind not in ("aggregates", "updates"))  # fmt: skip
-        promises.append(Promise("bytes of rows that left a site", float(rows), 0.0))
+        promises.append(Promise("rows: bytes that left a site", float(rows), 0.0))
         rounds = [
             Round(row["round"], row["step"], row["loss"], row["gradient_norm"])
             for row in fitted.rounds.to_pylist()
@@ -223,11 +227,17 @@ class Story:
         exact: Quality,
     ) -> list[Promise]:
         return [
-            Promise("delay by carrier, from the pooled rows", question.difference, AGGREGATE),
-            Promise("AUC, from the pooled model's", abs(measured.auc - exact.auc), AUC_BOUND),
-            Promise("AUC, stated bound", measured.auc_bound, AUC_BOUND),
-            Promise("log loss, from the pooled model's", abs(measured.log_loss - exact.log_loss), EXACT),
-            Promise("coefficients, from the pooled model's", _furthest(known, reference), EXACT),
+            Promise(
+                "delay by carrier: relative difference from the pooled rows", question.difference, AGGREGATE
+            ),
+            Promise("AUC: difference from the pooled model's", abs(measured.auc - exact.auc), AUC_BOUND),
+            Promise("AUC: the bound that is stated with it", measured.auc_bound, AUC_BOUND),
+            Promise(
+                "log loss: difference from the pooled model's", abs(measured.log_loss - exact.log_loss), EXACT
+            ),
+            Promise(
+                "coefficients: largest difference from the pooled model's", _furthest(known, reference), EXACT
+            ),
         ]
 
 

@@ -66,8 +66,8 @@ def _sites(figures: Figures) -> Iterator[str]:
             )
     yield columns(("site", "airport", "engine", "table", "what may leave"), rows, indent="  ")
     yield paragraph(
-        "An aggregate over 10+ tailnum is a figure that describes at least ten aircraft; others are held back at the site. "
-        "The owners wrote these rules into their configuration, and each site applies them itself.",
+        "Aggregates over N+ tailnum: a figure leaves only if it describes at least N aircraft (tailnum is an aircraft's "
+        "registration); the site holds others back. The rules are the owners'; each site applies its own, and logs what leaves.",
         indent="  ",
     )
 
@@ -78,7 +78,7 @@ def _question(figures: Figures) -> Iterator[str]:
     yield _code(question.source)
     yield ""
     yield "  How it runs: who does what, on which engine, and why"
-    yield textwrap.indent(question.plan, "  │ ", lambda _: True)
+    yield "\n".join(f"  │ {line}".rstrip() for line in question.plan.splitlines())
     yield ""
     yield "  The answer"
     yield textwrap.indent(_records(question.answer), "  ")
@@ -87,10 +87,12 @@ def _question(figures: Figures) -> Iterator[str]:
     if not held:
         yield "  No site held anything back."
         return
-    yield paragraph(f"Held back at {_list(held)}: that is all the asker learns.", indent="  ")
+    yield paragraph(
+        f"Something was held back at {_list(held)}; what it was, the asker does not learn.", indent="  "
+    )
     for cell in question.held_back:
         yield paragraph(
-            f"(The demo owns all rows, so it can look: {cell.carrier} flew {_times(cell.flights, 'flight')} from {cell.site}, with "
+            f"(The demo has all rows, so it can look: {cell.carrier} flew {_times(cell.flights, 'flight')} from {cell.site}, with "
             f"{_times(cell.aircraft, 'aircraft', 'aircraft')}.)",
             indent="  ",
         )
@@ -113,7 +115,7 @@ def _training(figures: Figures) -> Iterator[str]:
     yield _heading(4, "A model of rows that nobody sees: will a flight be 15 minutes late?")
     yield _code(training.source)
     yield ""
-    yield paragraph(training.how, indent="  ")
+    yield paragraph(f"How it is fitted: {training.how}.", indent="  ")
     yield paragraph(
         f"Fitted on {training.rows:,} flights, January to June, in {training.seconds:.1f} s. In every round each site answers with "
         "sums over its own flights; the hub adds them up and takes the next step:",
@@ -179,7 +181,11 @@ def _left(figures: Figures) -> Iterator[str]:
     yield _heading(6, "What left the sites, in all of this")
     yield left_text(figures.left, indent="  ")
     total = sum(size for own in figures.left.values() for size in own.values())
-    yield paragraph(f"Together {bytes_text(total)}, for {figures.flights:,} flights.", indent="  ")
+    yield paragraph(
+        f"Together {bytes_text(total)}, for {figures.flights:,} flights. Aggregates answer queries; updates are the sums that a "
+        "model is fitted and measured with; rows would be single flights.",
+        indent="  ",
+    )
 
 
 def _promises(figures: Figures) -> Iterator[str]:
@@ -188,7 +194,7 @@ def _promises(figures: Figures) -> Iterator[str]:
         (one.what, f"{one.measured:.1e}", f"≤ {one.bound:g}", "kept" if one.kept else "BROKEN")
         for one in figures.promises
     ]
-    headings = ("difference, or figure", "measured", "promised", "")
+    headings = ("figure", "measured", "promised", "")
     yield columns(headings, rows, right=headings[1:3], indent="  ")
 
 

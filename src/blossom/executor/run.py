@@ -56,6 +56,7 @@ class Execution:
     actuals: dict[str, Actual] = field(init=False)
     releases: list[Release] = field(init=False, default_factory=list)
     _outputs: dict[str, _Output] = field(init=False, default_factory=dict)
+    _stayed: dict[str, Delivery] = field(init=False, default_factory=dict)
     _ready: dict[str, threading.Event] = field(init=False)
     _error: FirstError = field(init=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -132,6 +133,8 @@ class Execution:
             self.cancellation.cancel()
         for output in self._outputs.values():
             output.join()
+        for key, delivery in self._stayed.items():
+            self.actuals[key].rows = delivery.rows
         if not forget:
             return
         for site in {fragment.location.site for fragment in self.plan.fragments} - {HUB}:
@@ -174,6 +177,7 @@ class Execution:
         self._ready[fragment.key].set()
         if delivery.reader is None:
             actual.state = "kept"
+            self._stayed[fragment.key] = delivery
             actual.seconds = time.perf_counter() - began
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         return self._counted(delivery.reader, fragment, delivery, began)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
+from blossom.fedpy.explain_operators import operators_text
 from blossom.fedpy.explain_svg import Arrow, Box, Lane, draw
 from blossom.optimizer.physical import Fragment, PhysicalPlan
-from blossom.plan.expressions import Subquery, walk
-from blossom.plan.relations import Model, Received, Relation, Scan, SetOperation
-from blossom.plan.text import node_text, plan_text, printable
+from blossom.plan.errors import listed
+from blossom.plan.relations import Relation
+from blossom.plan.text import plan_text, printable
 
 WIDTH = 100
 """Longest line of the text."""
 
-LINES = 2
+LINES = 3
 """Lines of operators a fragment."""
 
 
@@ -31,6 +32,43 @@ class Actual:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class FitNote:
+    """Where a model is fitted, as part of a plan.
+
+    Attributes:
+        target: The column that it learns.
+        mode: "horizontal" (each site answers for its own rows), "site" (all rows are at one), "central" (rows move to the hub).
+        sites: Where the rows are.
+        reason: Why it is fitted there.
+        statistics: What leaves those sites, in words.
+        rounds: What was asked in each phase, in words; empty before the fit.
+        bytes: Site -> bytes of its answers; empty before the fit.
+    """
+
+    target: str
+    mode: str
+    sites: tuple[str, ...]
+    reason: str
+    statistics: tuple[str, ...]
+    rounds: tuple[str, ...] = ()
+    bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        """The note for a terminal."""
+        state = "fitted" if self.rounds else "to be fitted"
+        yield from _wrapped(
+            f"model of {self.target}, {state} at {listed(self.sites)} ({self.mode})", "", "    "
+        )
+        yield from _wrapped(f"why: {self.reason}", "    ", "         ")
+        yield from _wrapped(f"leaves: {'; '.join(self.statistics)}", "    ", "            ")
+        if self.rounds:
+            yield from _wrapped(f"rounds: {'; '.join(self.rounds)}", "    ", "            ")
+        if self.bytes:
+            sizes = ", ".join(f"{bytes_text(size)} from {site}" for site, size in self.bytes.items())
+            yield from _wrapped(f"left: {sizes}", "    ", "          ")
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """A plan with its reasons, ready to be printed.
@@ -40,7 +78,10 @@ class Explanation:
         stages: The plan after each step of the way, by the step's name ("logical", "distributed", ...).
         actuals: What each fragment really took, by its key; empty before a run.
         policies: What may leave a site, in words, by the site.
-        notes: Whatever else the reader should know (how a model was trained, what was withheld).
+        notes: Whatever else the reader should know (what was withheld).
+        trainings: Where its models are fitted.
+        answer: What comes out, and where: "result", or the model that is fitted on all that no other fragment reads.
+        receiver: The site that gets it; None: the last recipient of the last fragment.
     """
 
     plan: PhysicalPlan
@@ -48,11 +89,20 @@ class Explanation:
     actuals: Mapping[str, Actual] = field(default_factory=dict)
     policies: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trainings: tuple[FitNote, ...] = ()
+    answer: str = "result"
+    receiver: str | None = None
 
     @property
     def consumer(self) -> str:
         """The site that gets the result."""
-        return self.plan.result.recipients[-1]
+        return self.receiver or self.plan.result.recipients[-1]
+
+    @property
+    def _ends(self) -> list[Fragment]:
+        """The fragments that no other one reads: the result's, or every site's rows of a fit."""
+        read = {key for one in self.plan.fragments for key in one.inputs}
+        return [one for one in self.plan.fragments if one.key not in read]
 
     def __str__(self) -> str:
         return self.text()
@@ -69,8 +119,13 @@ class Explanation:
         lines = [self._headline(), ""]
         for fragment in self.plan.fragments:
             lines += self._fragment(fragment)
+        for training in self.trainings:
+            lines += [*training.lines(), ""]
+        alike: dict[str, list[str]] = {}
         for site, policy in sorted(self.policies.items()):
-            lines += _wrapped(f"policy of {site}: {policy}", "", "  ")
+            alike.setdefault(policy, []).append(site)
+        for policy, sites in alike.items():
+            lines += _wrapped(f"policy of {listed(sites)}: {policy}", "", "  ")
         for note in self.notes:
             lines += _wrapped(f"note: {note}", "", "  ")
         if stages:
@@ -87,7 +142,8 @@ class Explanation:
             f"planned in {seconds_text(self.plan.planning_seconds)}",
         ]
         crossing = sum(self._bytes(fragment) for fragment, _ in self._crossings())
-        parts.append(f"{self._sign()}{bytes_text(crossing)} cross a site's border")
+        crosses = f"{self._sign()}{bytes_text(crossing)} cross" if crossing else "no rows cross"
+        parts.append(f"{crosses} a site's border")
         return "Plan: " + ", ".join(parts)
 
     def _fragment(self, fragment: Fragment) -> Iterator[str]:
@@ -96,11 +152,16 @@ class Explanation:
         yield _cut(f"{fragment.key:<4}{fragment.location!s:<24} expected  {expected}")
         actual = self.actuals.get(fragment.key)
         if actual is not None:
-            yield f"{'':<28} actual    {figures_text(actual.seconds, actual.rows, actual.bytes)}"
+            stays = not actual.bytes and fragment.recipients == (fragment.location.site,)
+            figures = (
+                f"{seconds_text(actual.seconds)}, at most {rows_text(actual.rows)}"
+                if stays
+                else figures_text(actual.seconds, actual.rows, actual.bytes)
+            )
+            yield f"{'':<28} actual    {figures}"
         yield from _wrapped(operators_text(fragment.root), "    ", "    ", most=LINES)
         for recipient in fragment.recipients:
-            last = fragment is self.plan.result and recipient == self.consumer
-            what = "result" if last else ", ".join(self._readers(fragment, recipient))
+            what = ", ".join(self._readers(fragment, recipient)) or f"the {self.answer}"
             if recipient == fragment.location.site:
                 yield f"    stays at {recipient}, for {what}"
             else:
@@ -153,9 +214,13 @@ class Explanation:
                 Box(fragment.key, fragment.location.site, title, fragment.location.platform, figures, detail)
             )
             arrows += [Arrow(key, fragment.key, self._label(key)) for key in fragment.inputs]
-        boxes.append(Box("result", self.consumer, "result", "", "", "what you get"))
-        arrows.append(Arrow(self.plan.result.key, "result", self._label(self.plan.result.key)))
+        boxes.append(Box("result", self.consumer, self.answer, "", "", "what you get"))
+        arrows += [Arrow(one.key, "result", self._end_label(one)) for one in self._ends]
         return draw(lanes, boxes, arrows, label=self._headline())
+
+    def _end_label(self, fragment: Fragment) -> str:
+        """What goes to the answer: the result itself, or of rows that stay the statistics of a fit."""
+        return self._label(fragment.key) if self.consumer in fragment.recipients else "statistics"
 
     def _label(self, key: str) -> str:
         fragment = next(one for one in self.plan.fragments if one.key == key)
@@ -178,13 +243,13 @@ class Explanation:
                         f'    {fragment.key}["{_mermaid(fragment.location.platform)}: {_mermaid(what)}"]'
                     )
             if site == self.consumer:
-                lines.append('    result(["result"])')
+                lines.append(f'    result(["{_mermaid(self.answer)}"])')
             lines.append("  end")
         by_key = {one.key: one for one in self.plan.fragments}
         for target in self.plan.fragments:
             site = target.location.site
             lines += [self._mermaid_arrow(by_key[key], target.key, site) for key in target.inputs]
-        lines.append(self._mermaid_arrow(self.plan.result, "result", self.consumer))
+        lines += [self._mermaid_arrow(one, "result", self.consumer) for one in self._ends]
         return "\n".join(lines)
 
     def _mermaid_arrow(self, source: Fragment, target: str, site: str) -> str:
@@ -203,6 +268,7 @@ class Explanation:
             "stages": [{"name": name, "plan": plan_text(root)} for name, root in self.stages],
             "policies": dict(self.policies),
             "notes": list(self.notes),
+            "trainings": [asdict(one) for one in self.trainings],
         }
 
     def _fragment_dict(self, fragment: Fragment) -> dict[str, Any]:
@@ -238,55 +304,6 @@ def explanation(
     """Put an explanation together; `actuals` are (seconds, rows, bytes) by fragment key."""
     figures = {key: Actual(*each) for key, each in (actuals or {}).items()}
     return Explanation(plan, tuple(stages), figures, dict(policies or {}), tuple(notes))
-
-
-def operators_text(root: Relation) -> str:
-    """The operators of a fragment in the order in which they work; several inputs in parentheses, tables by name only."""
-    texts: dict[int, str] = {}
-    for node in root.walk():
-        inside = [
-            f"({operators_text(part.plan)})"
-            for expression in node.expressions()
-            for part in walk(expression)
-            if isinstance(part, Subquery)
-        ]
-        inputs = [child for child in node.inputs if not isinstance(child, Model)]
-        union = isinstance(node, SetOperation) and node.kind == "union" and not node.distinct
-        if union:
-            own = "merge of " + ", ".join(_branch(texts, child) for child in inputs)
-        else:
-            own = _own(node)
-        before = [] if union or not inputs else [_inputs(texts, inputs)]
-        texts[id(node)] = " > ".join([*before, *inside, own])
-    return texts[id(root)]
-
-
-def _inputs(texts: dict[int, str], inputs: Sequence[Relation]) -> str:
-    if len(inputs) == 1:
-        return _once(texts, inputs[0])
-    return ", ".join(_branch(texts, child) for child in inputs)
-
-
-def _branch(texts: dict[int, str], child: Relation) -> str:
-    text = _once(texts, child)
-    return f"({text})" if " > " in text else text
-
-
-def _once(texts: dict[int, str], child: Relation) -> str:
-    """A sub-plan's text, the first time; what is read again is named by its last operator."""
-    text = texts[id(child)]
-    texts[id(child)] = text if isinstance(child, Received) else f"the same {type(child).__name__}"
-    return text
-
-
-def _own(node: Relation) -> str:
-    match node:
-        case Received():
-            return printable(node.key)
-        case Scan():
-            return printable(f"Scan {node.table}")
-        case _:
-            return printable(node_text(node))
 
 
 def seconds_text(seconds: float) -> str:

@@ -23,9 +23,9 @@ from blossom.executor.run import Execution
 from blossom.executor.training import Trainer, Training
 from blossom.fedpy import display
 from blossom.fedpy.conforming import conform, conform_stream
-from blossom.fedpy.explain import Explanation
+from blossom.fedpy.explain import Explanation, FitNote
 from blossom.fedpy.listing import Listing
-from blossom.fedpy.outline import explained
+from blossom.fedpy.outline import explained, explained_fit, fit_note
 from blossom.fedpy.results import Run
 from blossom.fedpy.writing import write
 from blossom.learning import Fitted
@@ -229,11 +229,18 @@ class Session(BaseBackend):
             PlanError: It cannot be expressed.
             PolicyError: No compliant plan exists.
         """
+        logical = self._lower(expr, params)
+        if isinstance(logical, Train):
+            if analyze:
+                self.fit(logical)
+            known = self._trainer.known(logical)
+            plan = self._trainer.training_plan(logical) if known is None else known.plan
+            return explained_fit(logical, plan, known, self.federation)
         if analyze:
             run = self.run(expr, params=params)
             return run.explain()
         return explained(
-            self._planned(expr, params, fit=False), self.federation, notes=self._training_notes(expr, params)
+            self._planned(expr, params, fit=False), self.federation, trainings=self._trainings(logical)
         )
 
     def run(
@@ -293,14 +300,13 @@ class Session(BaseBackend):
             run.begin(planned, execution)
             return run, execution.reader()
 
-    def _training_notes(self, expr: ir.Expr, params: Mapping[Any, Any] | None) -> list[str]:
-        notes: list[str] = []
-        for node in self._lower(expr, params).walk():
+    def _trainings(self, logical: Relation) -> list[FitNote]:
+        notes: list[FitNote] = []
+        for node in logical.walk():
             if isinstance(node, Train):
                 known = self._trainer.known(node)
                 plan = self._trainer.training_plan(node) if known is None else known.plan
-                state = "would be fitted" if known is None else "was fitted"
-                notes.append(f"the model of {node.target} {state} {plan.mode}: {plan.reason}")
+                notes.append(fit_note(node, plan, known))
         return notes
 
     # -- models --------------------------------------------------------------------------------------------------------
@@ -310,7 +316,9 @@ class Session(BaseBackend):
         known = self._trainer.known(node)
         if known is not None:
             return known
-        run = Run(self.federation, self.records, text=f"fit of {node.target}", kind="fit", progress=self.progress)
+        run = Run(
+            self.federation, self.records, text=f"fit of {node.target}", kind="fit", progress=self.progress
+        )
         self.last_run = run
         with run.failing():
             self._trainer.watch = run.event
@@ -323,7 +331,11 @@ class Session(BaseBackend):
     def evaluate(self, fitted: Fitted, table: ir.Table) -> Metrics:
         """Metrics of a fitted model on a table, computed where its rows are."""
         run = Run(
-            self.federation, self.records, text="evaluation of a model", kind="evaluate", progress=self.progress
+            self.federation,
+            self.records,
+            text="evaluation of a model",
+            kind="evaluate",
+            progress=self.progress,
         )
         self.last_run = run
         with run.failing():

@@ -359,8 +359,7 @@ class _Task:
         if nearest is not None:
             more = forced[nearest] - found.assignment.total
             there = self.locations[other[nearest]]
-            what = "" if len(members) == 1 else f" for {_name(self.table[nearest].relation)}"
-            reasons.append(f"{there} was considered{what}: {_seconds(more)} more")
+            reasons.append(f"{there} was considered: {_seconds(more)} more")
         if found.note is not None:
             reasons.append(found.note)
         return tuple(dict.fromkeys(reasons))
@@ -386,23 +385,19 @@ class _Task:
     def _forced(self, piece: Piece, found: _Chosen, members: Sequence[Node]) -> list[str]:
         """What the engine that holds the input cannot do, where this is why the work goes on elsewhere."""
         here = self.locations[piece.place]
-        sources = self._sources(piece, found)
-        unable = {
-            source: next(
-                (
-                    f"{_name(node.relation)}: {node_why}"
-                    for node in members
-                    if (node_why := self.incapable[node.number].get(self.locations.index(source)))
-                ),
+        # A model is written into the fragment that predicts with it: the prediction is what an engine can or cannot do.
+        work = [node for node in members if not isinstance(node.relation, Model)]
+        unable: dict[Location, str] = {}
+        for source in self._sources(piece, found):
+            number = self.locations.index(source)
+            why = next(
+                (self.incapable[one.number][number] for one in work if number in self.incapable[one.number]),
                 None,
             )
-            for source in sources
-        }
-        if not unable or here in unable or not all(unable.values()):
-            return []
-        return [
-            f"{source} cannot run {why}, so {here.platform} does" for source, why in sorted(unable.items())[:1]
-        ]
+            if why is None:
+                return []
+            unable[source] = why
+        return [f"{source}: {why}, so {here} takes it" for source, why in sorted(unable.items())[:1]]
 
     def _sources(self, piece: Piece, found: _Chosen) -> list[Location]:
         """Where the piece's inputs come from."""

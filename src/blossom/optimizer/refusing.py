@@ -13,7 +13,7 @@ from blossom.optimizer import cost
 from blossom.optimizer.catalogue import Catalogue
 from blossom.optimizer.compliance import Compliance
 from blossom.optimizer.nodes import Node
-from blossom.plan.errors import PolicyError, Refusal, listed
+from blossom.plan.errors import PolicyError, listed
 from blossom.plan.expressions import Call, Column, walk
 from blossom.plan.relations import (
     Aggregate,

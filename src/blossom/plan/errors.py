@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-
 LISTED = 6
 """Most names that a sentence lists."""
 

@@ -1,5 +1,5 @@
 """Ibis expression -> plan: lowers Ibis's operator graph to our own nodes."""
-# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def _predict(
     return rel.Predict(below[0], below[1], tuple(node.features), outputs)
 
 
-_RULES: Mapping[type[ops.Node], Callable[..., rel.Relation]] = {
+_RULES: Mapping[Any, Callable[..., rel.Relation]] = {
     ops.DatabaseTable: _table,
     ops.UnboundTable: _table,
     ops.InMemoryTable: _in_memory,

@@ -1,5 +1,5 @@
 """Blossom's own operators as Ibis relations, so that they chain with ordinary Ibis before and after."""
-# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Plan -> Ibis: rebuilds Ibis's operator graph, through its validators, to compile a fragment."""
-# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
 
 from __future__ import annotations
 

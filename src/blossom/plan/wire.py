@@ -64,6 +64,7 @@ def fingerprint(root: rel.Relation) -> str:
     """SHA-256 of the plan's canonical JSON, in hex; remembered for each node.
 
     >>> from blossom.plan.relations import Scan
+    >>> from blossom.plan.schema import Schema
     >>> columns = Schema([("a", "int64")])
     >>> fingerprint(Scan("t", columns)) == fingerprint(Scan("t", columns))
     True

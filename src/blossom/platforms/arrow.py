@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import ibis.expr.datatypes as dt
 import numpy as np
@@ -16,6 +17,7 @@ BATCH_BYTES = 1 << 20
 """The size of a batch that costs the least to move: smaller pays per batch, larger spills the caches."""
 
 _VARIABLE_WIDTH = 24
+_PRIMING = pa.RecordBatch.from_arrays([], names=[])
 _MICROSECOND = pa.duration("us")
 
 
@@ -33,6 +35,7 @@ def _width(dtype: pa.DataType) -> int:
     return (dtype.bit_width + 7) // 8 if pa.types.is_primitive(dtype) else _VARIABLE_WIDTH
 
 
+@lru_cache(maxsize=4096)
 def arrow_type(text: str) -> pa.DataType:
     """The Arrow type in which a column of the declared type travels.
 
@@ -54,6 +57,7 @@ def conform(
     where: str | None = None,
     finished: Callable[[], None] | None = None,
     failure: Callable[[Exception], Exception] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> pa.RecordBatchReader:
     """Give an engine's stream the declared names, order and types.
 
@@ -69,6 +73,7 @@ def conform(
         finished: Called once, when the stream has ended, failed or been given up.
         failure: Gives the error to raise for one that the engine raised while streaming; by default a `PlatformError` with its
             message.
+        cancelled: Asked before each batch; an engine's interrupt that falls between two batches stops nothing.
 
     Returns:
         A lazy reader; batches over 2 MiB are cut.
@@ -83,7 +88,7 @@ def conform(
         casts: list[Callable[[pa.Array], pa.Array] | None] = []
         for (name, text), index in zip(declared.items(), order, strict=True):
             arrived = reader.schema.field(index)
-            target, cast = _conversion(arrived.type, datatype(text), name, where)
+            target, cast = _conversion(arrived.type, text, name, where)
             fields.append(pa.field(name, target))
             casts.append(cast)
     except BaseException:
@@ -92,7 +97,9 @@ def conform(
         raise
     schema = pa.schema(fields)
     untouched = order == list(range(len(reader.schema))) and not any(casts)
-    stream = _stream(reader, schema, order, None if untouched else casts, failure or _engine(where), finished)
+    stream = _stream(
+        reader, schema, order, None if untouched else casts, failure or _engine(where), finished, cancelled
+    )
     next(
         stream
     )  # to its first yield: a generator that was never started would not run its `finally` when dropped
@@ -124,10 +131,13 @@ def _stream(
     casts: Sequence[Callable[[pa.Array], pa.Array] | None] | None,
     failure: Callable[[Exception], Exception],
     finished: Callable[[], None] | None,
+    cancelled: Callable[[], bool] | None,
 ) -> Iterator[pa.RecordBatch]:
     try:
-        yield pa.RecordBatch.from_pylist([], schema=schema)
+        yield _PRIMING
         while True:
+            if cancelled is not None and cancelled():
+                raise failure(InterruptedError("the run was cancelled"))
             try:
                 batch = reader.read_next_batch()
             except StopIteration:
@@ -162,10 +172,10 @@ def split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _conversion(
-    arrived: pa.DataType, declared: dt.DataType, name: str, where: str | None
+    arrived: pa.DataType, text: str, name: str, where: str | None
 ) -> tuple[pa.DataType, Callable[[pa.Array], pa.Array] | None]:
-    plain = _plain(arrived)
-    target = _target(plain, declared)
+    plain, target = _types(arrived, text)
+    declared = datatype(text)
     if target == arrived:
         return target, None
     if plain == pa.month_day_nano_interval():
@@ -189,6 +199,13 @@ def _conversion(
     except pa.ArrowNotImplementedError as error:
         raise PlatformError(fault, where=where) from error
     return target, cast
+
+
+@lru_cache(maxsize=4096)
+def _types(arrived: pa.DataType, text: str) -> tuple[pa.DataType, pa.DataType]:
+    """The arrived type in plain layout, and the type that the column leaves with."""
+    plain = _plain(arrived)
+    return plain, _target(plain, datatype(text))
 
 
 def _recast(array: pa.Array, target: pa.DataType) -> pa.Array:

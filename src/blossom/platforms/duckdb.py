@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -227,11 +227,12 @@ class DuckDB(Platform):
             finished()
             raise
         return conform(
-            _until_cancelled(reader, cancellation, self._where),
+            reader,
             compiled.schema,
             where=self._where,
             finished=finished,
             failure=failure,
+            cancelled=lambda: cancellation.cancelled,
         )
 
     def close(self) -> None:
@@ -258,20 +259,6 @@ def _deliver(
     cursor.register(stream, reader)
     cursor.execute(f"CREATE TEMP TABLE {_name(name)} AS SELECT * FROM {_name(stream)}")  # noqa: S608
     cursor.unregister(stream)
-
-
-def _until_cancelled(
-    reader: pa.RecordBatchReader, cancellation: Cancellation, where: str
-) -> pa.RecordBatchReader:
-    """An interrupt that falls between two batches stops no query, so look before each."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            if cancellation.cancelled:
-                raise PlatformError("the run was cancelled", where=where)
-            yield batch
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _format(path: str, options: Mapping[str, Any], where: str) -> str | None:

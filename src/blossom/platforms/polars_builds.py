@@ -33,6 +33,8 @@ Build: TypeAlias = Callable[[Call, "list[Any]"], Term]
 
 
 def arithmetic(apply: Callable[[pl.Expr, pl.Expr], pl.Expr], product: bool = False) -> Build:
+    """Whole numbers with an error on overflow, doubles, and exact decimals (`product`: digits add up)."""
+
     def build(call: Call, args: list[Any]) -> Term:
         left, right = map(narrow, args)
         if left.dtype == pl.Null or right.dtype == pl.Null:
@@ -57,6 +59,7 @@ def arithmetic(apply: Callable[[pl.Expr, pl.Expr], pl.Expr], product: bool = Fal
 
 
 def negate(call: Call, args: list[Any]) -> Term:
+    """The negative, an error where it does not fit."""
     term = narrow(args[0])
     if term.dtype == pl.Null:
         return literal(None, polars_type(call.dtype))
@@ -67,6 +70,7 @@ def negate(call: Call, args: list[Any]) -> Term:
 
 
 def absolute(call: Call, args: list[Any]) -> Term:
+    """The absolute value, an error where it does not fit."""
     term = narrow(args[0])
     if term.dtype == pl.Null:
         return literal(None, polars_type(call.dtype))
@@ -76,19 +80,23 @@ def absolute(call: Call, args: list[Any]) -> Term:
 
 
 def float64(*terms: Term) -> list[pl.Expr]:
+    """The terms as doubles."""
     return [term.cast(pl.Float64).expr for term in terms]
 
 
 def of_floats(apply: Callable[..., pl.Expr]) -> Build:
+    """A function over doubles."""
     return lambda call, args: Term(apply(*float64(*args)).cast(pl.Float64), pl.Float64)
 
 
 def floor_divide(call: Call, args: list[Any]) -> Term:
+    """The floor of the quotient of doubles."""
     left, right = float64(*args)
     return Term((left / right).floor(), pl.Float64).cast(polars_type(call.dtype))
 
 
 def remainder(call: Call, args: list[Any]) -> Term:
+    """The remainder with the dividend's sign."""
     # Polars' remainder has the divisor's sign, DuckDB's the dividend's
     left, right = (narrow(term).cast(pl.Int64).expr for term in args)
     floored = left % right
@@ -99,6 +107,8 @@ def remainder(call: Call, args: list[Any]) -> Term:
 
 
 def rounding(apply: Callable[[pl.Expr], pl.Expr]) -> Build:
+    """Ceiling and floor, whole numbers untouched."""
+
     def build(call: Call, args: list[Any]) -> Term:
         term = narrow(args[0])
         if term.dtype.is_integer():
@@ -111,6 +121,7 @@ def rounding(apply: Callable[[pl.Expr], pl.Expr]) -> Build:
 
 
 def round_half_away(call: Call, args: list[Any]) -> Term:
+    """Rounding with halves away from zero."""
     term, digits = narrow(args[0]), args[1]
     places = 0 if digits is None else int(digits.value)
     if term.dtype.is_integer():
@@ -123,6 +134,8 @@ def round_half_away(call: Call, args: list[Any]) -> Term:
 
 
 def bits(apply: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
+    """A bitwise operation on whole numbers."""
+
     def build(call: Call, args: list[Any]) -> Term:
         target = polars_type(call.dtype)
         left, right = (narrow(term).cast(target) for term in args)
@@ -132,6 +145,7 @@ def bits(apply: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
 
 
 def clip(call: Call, args: list[Any]) -> Term:
+    """A number held between two bounds."""
     made = iter(alike([term for term in args if term is not None]))
     value, low, high = (None if term is None else next(made) for term in args)
     assert value is not None
@@ -143,6 +157,7 @@ def clip(call: Call, args: list[Any]) -> Term:
 
 
 def days_between(call: Call, args: list[Any]) -> Term:
+    """Whole days from one date to another."""
     left, right = (term.cast(pl.Date).expr for term in args[1:])
     return Term((left - right).dt.total_days(), pl.Int64).cast(polars_type(call.dtype))
 
@@ -151,11 +166,13 @@ _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 
 
 def weekday_name(call: Call, args: list[Any]) -> Term:
+    """The English name of the day."""
     number = args[0].expr.dt.weekday().cast(pl.Int64)
     return Term(number.replace_strict(range(1, 8), _WEEKDAYS, return_dtype=pl.String), pl.String)
 
 
 def sign(call: Call, args: list[Any]) -> Term:
+    """-1, 0 or 1; NaN counts as 0."""
     term = narrow(args[0])
     sign = term.expr.sign()
     if term.dtype.is_float():
@@ -176,16 +193,19 @@ def compare(apply: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
 
 
 def logic(apply: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
+    """A connective of SQL's three-valued logic."""
     return lambda call, args: Term(
         apply(args[0].cast(pl.Boolean).expr, args[1].cast(pl.Boolean).expr), pl.Boolean
     )
 
 
 def null_test(apply: Callable[[pl.Expr], pl.Expr]) -> Build:
+    """A test that is never null (but for NaN tests of null)."""
     return lambda call, args: Term(apply(args[0].expr), pl.Boolean)
 
 
 def between(call: Call, args: list[Any]) -> Term:
+    """Between two bounds, both included."""
     value, low, high = args
     above, floor = alike((value, low))
     below, ceiling = alike((value, high))
@@ -196,6 +216,7 @@ _MANY = 8
 
 
 def in_values(call: Call, args: list[Any]) -> Term:
+    """Membership in a list, null where only null could decide."""
     value, options = args
     written = [option for option in options if option.value is not None]
     if len(written) == len(options) > _MANY:
@@ -221,22 +242,26 @@ def branches_alike(call: Call, terms: Sequence[Term]) -> list[Term]:
 
 
 def coalesce(call: Call, args: list[Any]) -> Term:
+    """The first that is not null."""
     terms = branches_alike(call, args[0])
     return Term(pl.coalesce([term.expr for term in terms]), terms[0].dtype)
 
 
 def if_else(call: Call, args: list[Any]) -> Term:
+    """One of two, the second where the condition is null."""
     condition, *branches = args
     yes, no = branches_alike(call, branches)
     return Term(pl.when(condition.cast(pl.Boolean).expr).then(yes.expr).otherwise(no.expr), yes.dtype)
 
 
 def null_if(call: Call, args: list[Any]) -> Term:
+    """Null where two are equal."""
     left, right = alike(args)
     return Term(pl.when(left.expr == right.expr).then(None).otherwise(args[0].expr), args[0].dtype)
 
 
-def cases(call: Call, conditions: Sequence[pl.Expr], results: Sequence[Term], default: Term) -> Term:
+def case_of(call: Call, conditions: Sequence[pl.Expr], results: Sequence[Term], default: Term) -> Term:
+    """The first branch whose condition is true."""
     *branches, last = branches_alike(call, (*results, default))
     built = last.expr
     for condition, branch in zip(reversed(conditions), reversed(branches), strict=True):
@@ -245,17 +270,21 @@ def cases(call: Call, conditions: Sequence[pl.Expr], results: Sequence[Term], de
 
 
 def searched_case(call: Call, args: list[Any]) -> Term:
+    """A CASE with conditions."""
     cases, results, default = args
-    return cases(call, [case.cast(pl.Boolean).expr for case in cases], results, default)
+    return case_of(call, [case.cast(pl.Boolean).expr for case in cases], results, default)
 
 
 def simple(call: Call, args: list[Any]) -> Term:
+    """A CASE over one value."""
     base, cases, results, default = args
     pairs = [alike((base, case)) for case in cases]
-    return cases(call, [left.expr == right.expr for left, right in pairs], results, default)
+    return case_of(call, [left.expr == right.expr for left, right in pairs], results, default)
 
 
 def extreme(greatest: bool) -> Build:
+    """The greatest or least that is not null, NaN the greatest."""
+
     def build(call: Call, args: list[Any]) -> Term:
         terms = branches_alike(call, args[0])
         found = terms[0].expr
@@ -275,6 +304,8 @@ def extreme(greatest: bool) -> Build:
 
 
 def of_text(apply: Callable[..., pl.Expr], dtype: PolarsResult | None = None) -> Build:
+    """A function over text."""
+
     def build(call: Call, args: list[Any]) -> Term:
         exprs = [term.cast(pl.String).expr for term in args if term is not None]
         result = pl.String if dtype is None else dtype
@@ -287,26 +318,32 @@ PolarsResult: TypeAlias = Any
 
 
 def length(call: Call, args: list[Any]) -> Term:
+    """Letters as code points."""
     return Term(args[0].cast(pl.String).expr.str.len_chars().cast(pl.Int64), pl.Int64).cast(
         polars_type(call.dtype)
     )
 
 
 def substring(call: Call, args: list[Any]) -> Term:
+    """A slice by code points."""
     text, start, length = args
     size = None if length is None else int(length.value)
     return Term(text.cast(pl.String).expr.str.slice(int(start.value), size), pl.String)
 
 
 def tail(call: Call, args: list[Any]) -> Term:
+    """The last letters."""
     return Term(args[0].cast(pl.String).expr.str.tail(int(args[1].value)), pl.String)
 
 
 def concat(call: Call, args: list[Any]) -> Term:
+    """All joined, null where one is."""
     return Term(pl.concat_str([term.cast(pl.String).expr for term in args[0]]), pl.String)
 
 
 def like_build(fold: bool) -> Build:
+    """LIKE, and ILIKE with `fold`."""
+
     def build(call: Call, args: list[Any]) -> Term:
         text, pattern, _ = args
         subject = text.cast(pl.String).expr
@@ -320,6 +357,8 @@ def like_build(fold: bool) -> Build:
 
 
 def part(apply: Callable[[pl.Expr], pl.Expr]) -> Build:
+    """A part of a date or time as a whole number."""
+
     def build(call: Call, args: list[Any]) -> Term:
         moment = args[0].cast(pl.Datetime("us")) if args[0].dtype == pl.Null else args[0]
         return Term(apply(moment.expr).cast(pl.Int64), pl.Int64).cast(polars_type(call.dtype))
@@ -328,6 +367,8 @@ def part(apply: Callable[[pl.Expr], pl.Expr]) -> Build:
 
 
 def truncate(units: Mapping[str, str]) -> Build:
+    """The start of the unit that a moment lies in."""
+
     def build(call: Call, args: list[Any]) -> Term:
         moment, unit = args
         return Term(moment.expr.dt.truncate(units[unit.member]), moment.dtype)
@@ -336,6 +377,8 @@ def truncate(units: Mapping[str, str]) -> Build:
 
 
 def shift(sign: int, units: Mapping[str, str]) -> Build:
+    """A moment moved by a literal interval, kept inside its month."""
+
     def build(call: Call, args: list[Any]) -> Term:
         moment, amount = args
         assert isinstance(amount, Literal)
@@ -346,10 +389,12 @@ def shift(sign: int, units: Mapping[str, str]) -> Build:
 
 
 def to_date(call: Call, args: list[Any]) -> Term:
+    """The day of a timestamp."""
     return Term(args[0].expr.dt.date(), pl.Date)
 
 
 def cast(call: Call, args: list[Any]) -> Term:
+    """A cast by the table of casts."""
     term, to = narrow(args[0]), args[1]
     target = polars_type(to.dtype)
     source = family(dtype_of(call.args[0]))

@@ -29,26 +29,31 @@ TIMESTAMP_INTERVALS: Mapping[str, str] = {
 
 
 def half_even(term: Term, target: Any) -> Term:
+    """Doubles to whole numbers, halves to even."""
     return Term(term.expr.round(0, mode="half_to_even"), term.dtype).cast(target)
 
 
 def half_away(term: Term, target: Any) -> Term:
+    """Decimals to whole numbers, halves away from zero."""
     whole = pl.Decimal(38, 0)
     return Term(term.expr.round(0, mode="half_away_from_zero").cast(whole), whole).cast(target)
 
 
 def rescale(term: Term, target: Any) -> Term:
+    """Decimals with other digits, halves away from zero."""
     if target.scale >= term.dtype.scale:
         return term.cast(target)
     return Term(term.expr.round(target.scale, mode="half_away_from_zero"), term.dtype).cast(target)
 
 
 def as_is(term: Term, target: Any) -> Term:
+    """Polars' own cast, strict."""
     # a literal keeps its value only where its text is written anew; casting the expression is always right
     return Term(term.expr.cast(target, strict=True), target)
 
 
 def zero_test(term: Term, target: Any) -> Term:
+    """Whether a number is not zero."""
     return Term(term.expr != 0, pl.Boolean)
 
 

@@ -60,6 +60,7 @@ def comparable(items: Sequence[Argument]) -> str | None:
 
 
 def all_comparable(call: Call) -> str | None:
+    """All arguments need a common type."""
     flat = [
         item for arg in call.args for item in (arg if isinstance(arg, tuple) else (arg,)) if item is not None
     ]
@@ -68,6 +69,8 @@ def all_comparable(call: Call) -> str | None:
 
 
 def results_comparable(*positions: int) -> Check:
+    """The arguments at some positions need a common type."""
+
     def check(call: Call) -> str | None:
         flat: list[Argument] = []
         for position in positions:
@@ -80,6 +83,7 @@ def results_comparable(*positions: int) -> Check:
 
 
 def simple_case(call: Call) -> str | None:
+    """Base and cases need a common type, and so do the results."""
     base, cases, *_ = call.args
     assert isinstance(cases, tuple)
     reason = comparable((base, *cases))
@@ -87,6 +91,7 @@ def simple_case(call: Call) -> str | None:
 
 
 def whole_multiply(call: Call) -> str | None:
+    """Products of unsigned 64-bit integers need more than 128 bits."""
     kinds = {family(dtype_of(arg)) for arg in call.args}
     if "uint64" in {dtype_of(arg).lstrip("!") for arg in call.args} and kinds <= {F.INTEGER}:
         return "Multiply of uint64 may overflow 128 bits unseen"
@@ -96,6 +101,8 @@ def whole_multiply(call: Call) -> str | None:
 def literal_number(
     position: int, least: int, what: str, *, optional: bool = False, excluded: int | None = None
 ) -> Check:
+    """An argument must be a literal whole number of at least `least`."""
+
     def check(call: Call) -> str | None:
         arg = call.args[position]
         if arg is None and optional:
@@ -109,6 +116,7 @@ def literal_number(
 
 
 def literal_divisor(call: Call) -> str | None:
+    """The divisor must be a literal that is not zero."""
     # DuckDB raises on zero where it evaluates it, Polars evaluates every branch of a CASE and gives null or raises: only a
     # divisor that is seen not to be zero is sure to agree
     divisor = call.args[1]
@@ -118,21 +126,25 @@ def literal_divisor(call: Call) -> str | None:
 
 
 def in_check(call: Call) -> str | None:
+    """Some options, all comparable."""
     return all_comparable(call) if call.args[1] else "InValues of no values is not translated"
 
 
 def day_part(call: Call) -> str | None:
+    """Only days are counted."""
     part = call.args[0]
     written = part.value if isinstance(part, Literal) else part
     return None if written == "day" else f"{call.op} in {written} is not translated"
 
 
 def substring(call: Call) -> str | None:
+    """Start and length must be literals that are not negative."""
     start = literal_number(1, 0, "a literal start that is not negative")(call)
     return start or literal_number(2, 0, "a literal length", optional=True)(call)
 
 
 def like(call: Call) -> str | None:
+    """The pattern must be a literal without an escape."""
     _, pattern, escape = call.args
     if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
         return f"{call.op} is translated only with a literal pattern"
@@ -142,6 +154,7 @@ def like(call: Call) -> str | None:
 
 
 def replace(call: Call) -> str | None:
+    """The pattern must be a literal that is not empty."""
     pattern = call.args[1]
     if isinstance(pattern, Literal) and isinstance(pattern.value, str) and pattern.value:
         return None
@@ -149,6 +162,8 @@ def replace(call: Call) -> str | None:
 
 
 def unit(allowed: Mapping[str, Any]) -> Check:
+    """The unit must be one of `allowed`."""
+
     def check(call: Call) -> str | None:
         unit = call.args[1]
         assert isinstance(unit, EnumArgument)
@@ -158,6 +173,8 @@ def unit(allowed: Mapping[str, Any]) -> Check:
 
 
 def interval(allowed: Mapping[str, str]) -> Check:
+    """The interval must be a literal in one of the `allowed` units."""
+
     def check(call: Call) -> str | None:
         amount = call.args[1]
         if not isinstance(amount, Literal) or not isinstance(amount.value, int):
@@ -174,6 +191,7 @@ def interval_unit(amount: Literal) -> str:
 
 
 def cast_check(call: Call) -> str | None:
+    """The pair of types must stand in the table of casts."""
     arg, to = call.args
     assert isinstance(to, TypeArgument)
     source, target = family(dtype_of(arg)), family(to.dtype)
@@ -191,4 +209,5 @@ def cast_check(call: Call) -> str | None:
 
 
 def digits(text: str) -> int:
+    """Digits after the point of a decimal type."""
     return polars_type(text).scale

@@ -15,16 +15,7 @@ import polars as pl
 
 from blossom.plan.errors import PlanError
 from blossom.plan.expressions import REDUCTIONS, Argument, Call, Column, Expression, Literal, has, transform
-from blossom.platforms.polars_expressions import (
-    ANY,
-    DIFFERS,
-    NUMBER,
-    REAL,
-    TRUTH,
-    Columns,
-    refusal,
-    translate,
-)
+from blossom.platforms.polars_expressions import DIFFERS, Columns, refusal, translate
 from blossom.platforms.polars_types import ANY, NUMBER, REAL, TRUTH, F, Family, Term, family, narrow
 
 _FEW_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -226,9 +226,16 @@ class SQLite(Platform):
         except BaseException:
             finished()
             raise
-        batches = self._batches(cursor, compiled.schema, cancellation)
+        batches = to_batches(cursor, compiled.schema, min(batch_rows(compiled.schema), 16_384), self._where)
         reader = pa.RecordBatchReader.from_batches(arrow_schema(compiled.schema), batches)
-        return conform(reader, compiled.schema, where=self._where, finished=finished, failure=failure)
+        return conform(
+            reader,
+            compiled.schema,
+            where=self._where,
+            finished=finished,
+            failure=failure,
+            cancelled=lambda: cancellation.cancelled,
+        )
 
     def _prepare(self, session: _Session, compiled: Compiled, watched: WatchedInputs) -> None:
         for table in compiled.tables:
@@ -242,14 +249,6 @@ class SQLite(Platform):
                 watched.readers[key],
                 f"{self._where}, input {key!r}",
             )
-
-    def _batches(
-        self, cursor: sqlite3.Cursor, schema: Schema, cancellation: Cancellation
-    ) -> Iterator[pa.RecordBatch]:
-        for batch in to_batches(cursor, schema, min(batch_rows(schema), 16_384), self._where):
-            if cancellation.cancelled:
-                raise PlatformError("the run was cancelled", where=self._where)
-            yield batch
 
     def close(self) -> None:
         with self._lock:

@@ -134,7 +134,7 @@ class Site:
         count = self._place.platform(config.platform).row_count(table)
         if count is None or config.policy.release == "rows":
             return count
-        return max(1 << max(count - 1, 0).bit_length(), config.policy.min_group)
+        return _rounded(count, config.policy.min_group)
 
     def unsupported(self, platform: str, node: Relation) -> str | None:
         """Why a node cannot run on a platform here."""
@@ -158,8 +158,10 @@ class Site:
         if not task.recipients:
             plan, known = keep(task.root, self._policies, self.name, kept)
             reader, withheld = self._execute(task, plan)
-            self._store(task, known, reader)
-            return Delivery(None, "local", withheld=withheld, seconds=time.perf_counter() - began)
+            delivery = Delivery(None, "local", withheld=withheld)
+            self._store(task, known, _sized(reader, delivery, known))
+            delivery.seconds = time.perf_counter() - began
+            return delivery
         verdicts = [self._judge(task, recipient, kept) for recipient in task.recipients]
         plan = verdicts[0].allow()
         shared = {key: reader.read_all() for key, reader in task.inputs.items()} if task.keep else {}
@@ -483,6 +485,25 @@ def _joined(batches: list[pa.RecordBatch], stage: Stage) -> pa.Table:
     if not batches:
         return stage.columns.to_pyarrow().empty_table()
     return pa.Table.from_batches(batches)
+
+
+def _sized(reader: pa.RecordBatchReader, delivery: Delivery, known: Kept) -> pa.RecordBatchReader:
+    """Count what stays; of private rows others learn a power of two only, and never less than the smallest group."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            yield batch
+        least = max((unit.min_group for unit in known.state.units), default=1)
+        delivery.rows = _rounded(rows, least) if known.state.private else rows
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def _rounded(count: int, least: int) -> int:
+    """The next power of two, and at least the smallest group."""
+    return max(1 << max(count - 1, 0).bit_length(), least)
 
 
 def _figures(batches: list[pa.RecordBatch]) -> tuple[int, int]:

@@ -47,7 +47,8 @@ class Task:
 class Delivery:
     """A fragment's output as it leaves the site; figures are complete when the reader is exhausted.
 
-    `reader` is None when nothing leaves.
+    `reader` is None when nothing leaves; `rows` are then those that stayed, known once they are read, and rounded where they
+    are private.
     """
 
     reader: pa.RecordBatchReader | None

@@ -121,7 +121,7 @@ def test_a_result_unlike_the_declared_schema_is_told(made: dict[str, Any], messa
 def test_a_value_too_large_for_its_type_is_told() -> None:
     platform = Python("p", functions=Registry(f=lambda _batch: pa.record_batch({"a": [2**40]})))
     with pytest.raises(
-        PlatformError, match="column 'a' as int64 .with values that do not fit.; expected int8"
+        PlatformError, match=r"column 'a' as int64 .with values that do not fit.; expected int8"
     ):
         run(mapped("f", Schema([("a", "int8")])), platform)
 

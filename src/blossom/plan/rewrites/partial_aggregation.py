@@ -136,7 +136,7 @@ def _sum_type(dtype: str) -> str:
     """What Ibis says a sum of this type is: the parts' columns must have the types that it will find again."""
     kind = datatype(dtype)
     if isinstance(kind, Decimal):
-        return str(Decimal(max(38, kind.precision or 38), kind.scale))
+        return str(Decimal(max(38, kind.precision or 38), max(kind.scale or 0, 2)))
     return FLOAT if kind.is_floating() else COUNT
 
 
