@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +34,21 @@ from blossom.fedpy.writing import write
 from blossom.learning import Fitted
 from blossom.learning.metrics import Metrics
 from blossom.plan import from_ibis, sql
-from blossom.plan.errors import PlanError, PolicyError
+from blossom.plan.errors import BlossomError, PlanError, PolicyError
 from blossom.plan.relations import Relation, Train
 from blossom.plan.schema import Schema
 from blossom.sites.config.model import HUB
 
 _sessions = itertools.count()
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Engines that are still open when the interpreter goes down complain on stderr."""
+    for session in list(_open):
+        with contextlib.suppress(BlossomError):
+            session.disconnect()
 
 
 class Session(BaseBackend):
@@ -64,6 +76,7 @@ class Session(BaseBackend):
         self.last_run: Run | None = None
         self.progress: Callable[[str], None] | None = None
         self._number = next(_sessions)
+        _open.add(self)
         self._planner = Planner(federation)
         self._trainer = Trainer(federation, self._planner)
         self._local: dict[str, str] = {}
@@ -84,7 +97,7 @@ class Session(BaseBackend):
         raise TypeError("a session cannot be pickled")
 
     def disconnect(self) -> None:
-        """Close every engine and forget private temporary state."""
+        """Close every engine and forget private temporary state; idempotent."""
         self.federation.close()
         self.records.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import marshal
@@ -39,7 +40,7 @@ class Functions:
         return Function(getattr(function, "__qualname__", type(function).__name__), digest, text)
 
     def resolve(self, function: Function) -> Callable[..., Any]:
-        """The function of that hash.
+        """The function of that hash, its parameters bound.
 
         Raises:
             PlanError: It is not known here.
@@ -51,7 +52,8 @@ class Functions:
                 f"the function {function.name!r} ({function.digest[:12]}) is not known here",
                 hint="define it in the process that runs the pipeline",
             )
-        return found
+        parameters = json.loads(function.parameters)
+        return functools.partial(found, **parameters) if parameters else found
 
 
 def _digest(function: Callable[..., Any]) -> str:

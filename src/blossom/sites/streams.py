@@ -107,8 +107,10 @@ class FirstError:
     def __call__(self, error: BaseException) -> None:
         with self._lock:
             first = self.error is None
-            # an engine that reads a failed stream reports it in words of its own: the family's error says more
-            if first or (isinstance(error, BlossomError) and not isinstance(self.error, BlossomError)):
+            # an engine that reads a failed stream reports it in words of its own: the family's error says more; but what
+            # engines say of being stopped never hides that the user stopped them
+            engine = isinstance(self.error, Exception) and not isinstance(self.error, BlossomError)
+            if first or (isinstance(error, BlossomError) and engine):
                 self.error = error
         if first:
             self._cancellation.cancel()
