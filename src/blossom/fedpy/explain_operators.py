@@ -23,16 +23,14 @@ def operators_text(root: Relation) -> str:
             if isinstance(part, Subquery)
         ]
         inputs = [child for child in node.inputs if not isinstance(child, Model)]
-        union = isinstance(node, SetOperation) and node.kind == "union" and not node.distinct
-        if union:
-            own = "merge of " + ", ".join(_branch(texts, child) for child in inputs)
-        else:
-            own = _own(node)
-        before = [] if union or not inputs else [_inputs(texts, inputs)]
-        steps = [*before, *inside, own]
-        if isinstance(node, Project) and not inside and _narrows(node):
-            steps = [_narrowed(node)] if isinstance(node.input, Scan) else before
-        texts[id(node)] = " > ".join(steps)
+        if isinstance(node, SetOperation) and node.kind == "union" and not node.distinct:
+            texts[id(node)] = "merge of " + ", ".join(_branch(texts, child) for child in inputs)
+            continue
+        before = _inputs(texts, inputs, inside)
+        own = _own(node)
+        if isinstance(node, Project) and _narrows(node):
+            before, own = ([], _narrowed(node)) if isinstance(node.input, Scan) else (before, "")
+        texts[id(node)] = " > ".join([*before, own] if own else before)
     return texts[id(root)]
 
 
@@ -47,10 +45,11 @@ def _narrowed(node: Project) -> str:
     return printable(f"{_own(node.input)} ({shown})")
 
 
-def _inputs(texts: dict[int, str], inputs: Sequence[Relation]) -> str:
-    if len(inputs) == 1:
-        return _once(texts, inputs[0])
-    return ", ".join(_branch(texts, child) for child in inputs)
+def _inputs(texts: dict[int, str], inputs: Sequence[Relation], inside: Sequence[str]) -> list[str]:
+    if len(inputs) == 1 and not inside:
+        return [_once(texts, inputs[0])]
+    branches = [*(_branch(texts, child) for child in inputs), *inside]
+    return [", ".join(branches)] if branches else []
 
 
 def _branch(texts: dict[int, str], child: Relation) -> str:

@@ -90,7 +90,7 @@ def from_arrow(session: Session, data: Any, *, name: str | None = None) -> ir.Ta
 
     Example:
         >>> import blossom as bl
-        >>> fed = bl.connect({"sites": {}})
+        >>> fed = bl.connect({"sites": {"north": {}}})
         >>> bl.from_arrow(fed, pa.table({"a": [1, 2]})).a.sum().execute()
         3
     """

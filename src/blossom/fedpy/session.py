@@ -56,7 +56,7 @@ class Session(BaseBackend):
 
     Example:
         >>> import blossom as bl
-        >>> fed = bl.connect({"sites": {}})
+        >>> fed = bl.connect({"sites": {"north": {}}})
         >>> fed.list_tables()
         []
     """

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from blossom.fedpy.explain import Explanation, bytes_text, explanation, rows_text, seconds_text
+from blossom.fedpy.explain import Explanation, FitNote, bytes_text, explanation, rows_text, seconds_text
 from blossom.optimizer.physical import Estimate, Fragment, Location, PhysicalPlan
 from blossom.plan.expressions import Call, Column, Literal, Subquery
 from blossom.plan.relations import Aggregate, Filter, Parts, Project, Received, Relation, Scan, SetOperation
@@ -54,18 +54,18 @@ def test_text() -> None:
         "",
         "f0  duckdb@north             expected  12 ms, 58 rows, 1.9 KB",
         "                             actual    20 ms, 12 rows, 400 B",
-        "    Scan north/people (age, city) > Filter age >= 18 > Aggregate [city] n=count()",
+        "    Scan people > Filter age >= 18 > Aggregate [city] n=count()",
         "    leaves north for hub (f2): 400 B",
         "    why: north/people lives here",
         "         policy: rows stay",
         "",
         "f1  pg@south                 expected  1.5 s, 1.2 M rows, 40 MB",
-        "    Scan south/people (age, city) > Filter age >= 18 > Aggregate [city] n=count()",
+        "    Scan people > Filter age >= 18 > Aggregate [city] n=count()",
         "    leaves south for hub (f2): ≈ 40 MB",
         "",
         "f2  duckdb@hub               expected  100 ms, 9 rows, 288 B",
-        "    f0 > f1 > Union all > Aggregate [city] n=sum(n)",
-        "    stays at hub, for result",
+        "    merge of f0, f1 > Aggregate [city] n=sum(n)",
+        "    stays at hub, for the result",
         "",
         "policy of north: aggregates to hub, groups of at least 10",
         "note: two cells withheld",
@@ -75,7 +75,7 @@ def test_text() -> None:
 def test_a_local_plan_crosses_nothing_that_is_not_its_result() -> None:
     only = Fragment("f0", Location("north", "duckdb"), part("north"), (), ("hub",), Estimate(0.1, 9, 288))
     shown = Explanation(PhysicalPlan((only,), 0.1))
-    assert "leaves north for hub (result): ≈ 288 B" in shown.text()
+    assert "leaves north for hub (the result): ≈ 288 B" in shown.text()
     assert shown.text().startswith("Plan: 1 fragment at 1 site, about 100 ms")
     assert re.findall(r'font-weight="600">([^<]+)<', shown.svg()) == [
         "north",
@@ -114,7 +114,7 @@ def test_lines_stay_narrow_and_operators_short() -> None:
         PhysicalPlan((fragment,), 0), stages=(("logical", wide),), policies={"north": "word " * 50}
     )
     lines = shown.text(stages=True).splitlines()
-    assert sum("column_number" in line for line in lines) == 3
+    assert sum("column_number" in line for line in lines) == 4
     assert max(len(line) for line in lines if "leaves" not in line) <= 100
 
 
@@ -124,9 +124,78 @@ def test_subqueries_are_part_of_the_operators() -> None:
     )
     fragment = Fragment("f0", Location("north", "duckdb"), inner, (), ("hub",), Estimate(0, 1, 1))
     assert (
-        "(Scan north/visits (age, city)) > Filter exists(subquery)"
+        "Scan people, (Scan visits) > Filter exists(subquery)"
         in Explanation(PhysicalPlan((fragment,), 0)).text()
     )
+
+
+def operators(root: Relation) -> str:
+    text = Explanation(
+        PhysicalPlan((Fragment("f0", Location("north", "duckdb"), root, (), ("hub",), Estimate(0, 1, 1)),), 0)
+    ).text()
+    return text.split("\n")[3].strip()
+
+
+def test_a_projection_that_only_leaves_columns_out_is_told_once() -> None:
+    wide = Scan("people", Schema([(name, "int64") for name in "abcdefg"]), "north")
+    few = Project(wide, tuple((name, Column(name, "int64")) for name in "abcdef"))
+    again = Project(few, (("a", Column("a", "int64")),))
+    assert operators(again) == "Scan people (a, b, c, d and 2 more)"
+    renamed = Project(few, (("z", Column("a", "int64")),))
+    assert operators(renamed) == "Scan people (a, b, c, d and 2 more) > Project z=a"
+
+
+def test_branches_stand_in_parentheses_and_what_is_read_twice_stands_once() -> None:
+    people = Scan("people", PEOPLE, "north")
+    adults = part("north").inputs[0]
+    assert operators(SetOperation("difference", (adults, people), False)) == (
+        "(Scan people > Filter age >= 18), Scan people > Difference all"
+    )
+    assert operators(SetOperation("union", (adults, adults), False)) == (
+        "merge of (Scan people > Filter age >= 18), the same Filter"
+    )
+
+
+def test_what_only_stays_shows_how_many_rows_at_most() -> None:
+    kept = Fragment("f0", Location("north", "duckdb"), part("north"), (), ("north",), Estimate(0.1, 9, 288))
+    last = Fragment(
+        "f1", Location("north", "python"), Received("f0", COUNTS), ("f0",), ("hub",), Estimate(0, 9, 288)
+    )
+    shown = explanation(PhysicalPlan((kept, last), 0.1), actuals={"f0": (0.02, 64, 0), "f1": (0.1, 9, 288)})
+    assert "actual    20 ms, at most 64 rows\n" in shown.text()
+    assert "stays at north, for f1" in shown.text()
+
+
+def test_sites_with_the_same_policy_share_a_line() -> None:
+    policies = {"south": "rows", "north": "rows", "hub": "none"}
+    assert example(policies=policies).text().splitlines()[-2:] == [
+        "policy of hub: none",
+        "policy of north and south: rows",
+    ]
+
+
+def test_a_fit_is_told_with_its_reason_and_its_rounds() -> None:
+    rows = (
+        Fragment("f0", Location("north", "duckdb"), part("north"), (), ("north",), Estimate(0.1, 9, 288)),
+        Fragment("f1", Location("south", "pg"), part("south"), (), ("south",), Estimate(0.1, 9, 288)),
+    )
+    note = FitNote(
+        "n", "horizontal", ("north", "south"), "rows stay", ("sums",), ("newton 3 times",), {"north": 1500}
+    )
+    shown = Explanation(PhysicalPlan(rows, 0.1), trainings=(note,), answer="model", receiver="hub")
+    assert shown.text().splitlines()[-6:] == [
+        "",
+        "model of n, fitted at north and south (horizontal)",
+        "    why: rows stay",
+        "    leaves: sums",
+        "    rounds: newton 3 times",
+        "    left: 1.5 KB from north",
+    ]
+    assert "no rows cross a site's border" in shown.text()
+    assert shown.text().count("for the model") == 2
+    assert shown.svg().count(">statistics<") == 2
+    assert shown.mermaid().count("| result") == 2
+    assert json.loads(shown.to_json())["trainings"][0]["mode"] == "horizontal"
 
 
 def hostile() -> Explanation:

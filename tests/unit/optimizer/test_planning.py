@@ -165,8 +165,8 @@ def test_parts_are_aggregated_at_their_sites_and_merged_at_the_hub() -> None:
     assert plan_text(physical.result.root) == (
         "Aggregate [city] n=sum(n)\n  Union all\n    Received f0 (city, n)\n    Received f1 (city, n)"
     )
-    assert any("policy: north/people rows stay" in reason for reason in physical.fragments[0].reasons)
-    assert physical.fragments[0].reasons[0] == "north/people lives here"
+    assert any("policy of people: rows stay" in reason for reason in physical.fragments[0].reasons)
+    assert physical.fragments[0].reasons[0] == "people lives here"
 
 
 def test_rows_that_must_stay_are_an_error_that_says_what_would_be_allowed() -> None:
@@ -177,6 +177,34 @@ def test_rows_that_must_stay_are_an_error_that_says_what_would_be_allowed() -> N
     assert "aggregate it" in str(caught.value)
     with pytest.raises(PolicyError, match=r"the result \(Filter\) may not reach hub from north"):
         plan(adults(scan("north")), world)
+
+
+def test_a_refusal_is_about_the_parts_nearest_to_the_result() -> None:
+    """No refusal for a table that would not leave on its own, nor for a place that nobody asked for."""
+    world = World(
+        release={"north/people": "aggregates", "south/people": "aggregates"},
+        to={"north/people": ("hub",), "south/people": ("hub",)},
+    )
+    wide = Parts((adults(scan("north")), adults(scan("south"))), ("north", "south"))
+    with pytest.raises(PolicyError) as caught:
+        plan(Limit(Sort(wide, (SortKey(Column("age", "int64")),)), 10), world)
+    assert {(one.site, one.rule) for one in caught.value.refusals} == {
+        ("north", "release"),
+        ("south", "release"),
+    }
+    assert all(isinstance(relation, Filter) for relation, _, _ in world.judged if not guarded(relation))
+    assert str(caught.value).splitlines() == [
+        "Sort: what it needs of people may not leave north and south",
+        "  - [release] {north, south}/people: rows stay; allowed: aggregate it",
+        "  hint: would be answered: group by city and aggregate, in groups of at least 10 distinct id: "
+        '.group_by("city").agg(n=_.count(), id=_.id.mean(), age=_.age.mean())',
+    ]
+
+
+def test_a_refused_join_says_that_a_partition_would_help() -> None:
+    world = World(release={"north/people": "aggregates", "south/people": "aggregates"})
+    with pytest.raises(PolicyError, match="declare it: partition"):
+        plan(count(join(scan("north"), scan("south"))), world)
 
 
 def test_a_join_runs_at_the_site_that_the_other_one_trusts() -> None:
@@ -235,11 +263,7 @@ def test_a_shared_node_is_computed_once() -> None:
     readers = [one for one in physical.fragments if shared_key in one.inputs]
     assert len(readers) == 2
     assert sum(isinstance(node, Scan) for one in physical.fragments for node in one.root.walk()) == 1
-    assert any(
-        "cannot run MapBatches: no such function" in reason
-        for one in physical.fragments
-        for reason in one.reasons
-    )
+    assert any("no such function, so " in reason for one in physical.fragments for reason in one.reasons)
 
 
 def test_sharing_within_a_fragment_stays_sharing() -> None:
@@ -323,7 +347,7 @@ def test_a_large_gain_does() -> None:
     world = World(homes={"north/people": pg}, sizes={"north/people": 5_000_000}, locations=(HUB, NORTH, pg))
     physical = plan(root, world)
     assert where(physical) == ["f0 postgresql@north <-  -> north", "f1 duckdb@north <- f0 -> hub"]
-    assert any("instead: " in reason for reason in physical.result.reasons)
+    assert any("was considered: " in reason for reason in physical.result.reasons)
 
 
 def exists(outer: Relation, plan_: Relation) -> Filter:
