@@ -43,13 +43,13 @@ test: $(VENV)/test.stamp  ## lint, types, import contracts, docs, then unit and 
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
 	$(SINGLE) $(BIN)/pytest -n $(WORKERS) --dist worksteal --doctest-modules src/blossom tests/unit
-	$(SINGLE) $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration
+	$(SINGLE) $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration $(wildcard tests/attacks)
 
 docs: $(VENV)/test.stamp  ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/test.stamp  ## run every benchmark in benchmarks/ (minutes)
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean:  ## remove the environment, the demo's data and everything built
 	rm -rf $(VENV) .demo build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 _spec = importlib.util.spec_from_file_location(
@@ -33,3 +35,28 @@ def postgres_url() -> Iterator[str]:
             yield url
         finally:
             del os.environ[postgres_server.URL]
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Callable[..., dict[str, object]]:
+    """Makes a site's configuration with one table over a Parquet file: `published(rows, policy, table="t", name="part")`."""
+
+    def make(
+        rows: pa.Table,
+        policy: dict[str, object] | None = None,
+        *,
+        table: str = "t",
+        name: str = "part",
+        **declared: object,
+    ) -> dict[str, object]:
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(rows, path)
+        config = {
+            "platform": "duckdb",
+            "source": str(path),
+            "policy": policy or {"release": "rows"},
+            **declared,
+        }
+        return {"platforms": {"duckdb": {"kind": "duckdb", "threads": 1}}, "tables": {table: config}}
+
+    return make

@@ -46,7 +46,11 @@ def _expressions() -> Mapping[int, Callable[..., Any]]:
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
         decorators = importlib.import_module("ibis.backends.tests.tpc.conftest")
-        patch.setattr(decorators, "tpc_test", lambda *args, **options: args[0] if callable(args[0]) else (lambda made: made))
+        patch.setattr(
+            decorators,
+            "tpc_test",
+            lambda *args, **options: args[0] if callable(args[0]) else (lambda made: made),
+        )
         patch.setattr(pytest, "mark", _NoMarks())  # its marks are not ours
         module = importlib.import_module("ibis.backends.tests.tpc.h.test_queries")
     return {number: getattr(module, f"test_{number:02}") for number in NUMBERS}
@@ -312,7 +316,6 @@ def check(number: int, got: pa.Table, data: Data) -> None:
             end += 1
         assert same_rows(rows[start:end], want[start:end]), f"rows {start} to {end}"
         start = end
-
 
 
 # -- tests -------------------------------------------------------------------------------------------------------------

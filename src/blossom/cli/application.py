@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 from blossom._version import __version__
 from blossom.cli.exits import MEANINGS, Exit, exit_of
+from blossom.cli.interrupts import interrupts
 from blossom.plan.errors import BlossomError
 
 DEBUG = "BLOSSOM_DEBUG"
@@ -156,17 +157,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # a sign that the terminal lacks is no reason to fail
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
-    try:
-        code = import_module(command.module).run(arguments)
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - here every error ends as a message and a code
-        return _told(error)
-    return int(code)
+    with interrupts() as interrupted:
+        try:
+            code: Exit = import_module(command.module).run(arguments)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - here every error ends as a message and a code
+            return _told(error, interrupted.exit or exit_of(error))
+    return code
 
 
-def _told(error: BaseException) -> Exit:
+def _told(error: BaseException, code: Exit) -> Exit:
     """Tell an error on stderr, and give its exit code."""
-    code = exit_of(error)
     if code is Exit.CLOSED:
         # What is still buffered has no reader; without this the interpreter would complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -174,8 +175,8 @@ def _told(error: BaseException) -> Exit:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
         return code
-    if isinstance(error, KeyboardInterrupt):
-        message = "interrupted"
+    if code in (Exit.INTERRUPTED, Exit.TERMINATED):
+        message = code.name.lower()
     elif isinstance(error, BlossomError):
         message = str(error)
     else:

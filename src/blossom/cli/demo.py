@@ -24,7 +24,9 @@ def run(arguments: argparse.Namespace) -> Exit:
     began = time.perf_counter()
     with progress(STEPS) as reporter:
         reporter.step("preparing three airports")
-        config = demo_data.prepare(Path(arguments.folder), pg_url=os.environ.get(URL), progress=reporter.note)
+        config = demo_data.prepare(
+            Path(arguments.folder), pg_url=os.environ.get(URL) or None, progress=reporter.note
+        )
         figures = Story(config, reporter, began).tell()
     if arguments.format == "json":
         document = asdict(figures)

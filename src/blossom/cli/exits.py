@@ -18,6 +18,7 @@ class Exit(IntEnum):
     FOUND = 4
     INTERRUPTED = 130
     CLOSED = 141
+    TERMINATED = 143
 
 
 MEANINGS: Mapping[Exit, str] = {
@@ -28,6 +29,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.FOUND: "`site check` or `site audit` found something wrong",
     Exit.INTERRUPTED: "interrupted (Ctrl-C); nothing half-written is left",
     Exit.CLOSED: "the reader of the output went away (`blossom runs | head`)",
+    Exit.TERMINATED: "terminated (`kill`), in order like Ctrl-C",
 }
 """What `--help` says of each code."""
 

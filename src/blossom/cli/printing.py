@@ -103,8 +103,12 @@ def paragraph(text: str, *, indent: str = "", first: str | None = None) -> str:
     )
 
 
-def table_text(table: pa.Table, *, shown: int = SHOWN) -> str:
+def table_text(table: pa.Table, total: int | None = None) -> str:
     """A result for people: its first rows, as many columns as fit, and how much is not shown.
+
+    Args:
+        table: The result, or its first rows.
+        total: How many rows the result has; None: those of `table`.
 
     >>> import pyarrow as pa
     >>> print(table_text(pa.table({"carrier": ["OO", None], "delay": [11.93, float("nan")]})))
@@ -115,7 +119,8 @@ def table_text(table: pa.Table, *, shown: int = SHOWN) -> str:
     """
     import pyarrow as pa
 
-    head = table.slice(0, shown)
+    total = table.num_rows if total is None else total
+    head = table.slice(0, SHOWN)
     cells = [[cell_text(value) for value in column.to_pylist()] for column in head.columns]
     numbers = [_is_number(field.type, pa) for field in table.schema]
     fitting, used = 0, -2
@@ -128,8 +133,8 @@ def table_text(table: pa.Table, *, shown: int = SHOWN) -> str:
     rows = zip(*cells[:fitting], strict=True) if fitting else ()
     right = [name for name, number in zip(names, numbers, strict=False) if number]
     lines = [columns(names, rows, right=right)] if names else []
-    note = f"{table.num_rows:,} row{'' if table.num_rows == 1 else 's'}"
-    if table.num_rows > head.num_rows:
+    note = f"{total:,} row{'' if total == 1 else 's'}"
+    if total > head.num_rows:
         note += f", the first {head.num_rows} shown"
     hidden = table.column_names[fitting:]
     lines.append(f"({note})")

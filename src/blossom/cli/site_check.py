@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blossom.cli.exits import Exit
 from blossom.cli.printing import paragraph, print_json
-from blossom.learning.model import predictor
+from blossom.learning.prediction import predictor
 from blossom.plan.errors import BlossomError, ConfigError
 from blossom.policy.sentences import describe
 from blossom.sites.agreement import Part, compare
@@ -101,25 +101,41 @@ def _print(report: Report) -> None:
     for fault in report.faults:
         _fault(fault, "")
     for site, tables in report.sites.items():
-        print(f"site {site}")
         if not tables:
-            print("  publishes no table")
-        for name, table in tables.items():
-            print(f"  table {name}: {len(table.columns)} columns" if table.columns else f"  table {name}")
-            for sentence in table.sentences:
-                print(paragraph(sentence, indent="      ", first="    - "))
-            for warning in table.warnings:
-                print(paragraph(warning, indent="      ", first="    ! "))
-            for fault in table.faults:
-                _fault(fault, "    ")
+            print(f"site {site} publishes no table")
+    for (name, table), sites in _alike(report):
+        wide = f": {len(table.columns)} columns" if table.columns else ""
+        print(paragraph(f"table {name} at {', '.join(sites)}{wide}", indent="  ", first=""))
+        for sentence in table.sentences:
+            print(paragraph(sentence, indent="    ", first="  - "))
+        for warning in table.warnings:
+            print(paragraph(warning, indent="    ", first="  ! "))
+        for fault in table.faults:
+            _fault(fault, "  ")
+        print()
     if report.disagreements:
         print("the sites disagree")
         for one in report.disagreements:
             _fault(one, "  ")
     warnings = sum(len(table.warnings) for tables in report.sites.values() for table in tables.values())
     verdict = f"{_count(report.wrong, 'thing')} wrong" if report.wrong else "The configuration is right"
-    print(f"\n{verdict}", end="")
+    print(verdict, end="")
     print(f"; {_count(warnings, 'warning')} (!)." if warnings else ".")
+
+
+def _alike(report: Report) -> list[tuple[tuple[str, TableReport], list[str]]]:
+    """Table by table: sites of which the same can be told are told together."""
+    found: list[tuple[tuple[str, TableReport], list[str]]] = []
+    for table in dict.fromkeys(name for tables in report.sites.values() for name in tables):
+        for site, tables in report.sites.items():
+            if table not in tables:
+                continue
+            alike = next((sites for told, sites in found if told == (table, tables[table])), None)
+            if alike is None:
+                found.append(((table, tables[table]), [site]))
+            else:
+                alike.append(site)
+    return found
 
 
 def _count(number: int, what: str) -> str:

@@ -139,7 +139,7 @@ class FederationCatalogue:
     def unsupported(self, location: Location, node: Relation) -> str | None:
         """Why a node cannot run there."""
         if location.site == HUB:
-            return self._federation.hub.platform(location.platform).unsupported(node)
+            return self._federation.hub.unsupported(location.platform, node)
         return self._federation.sites[location.site].unsupported(location.platform, node)
 
     def rows(self, site: str, table: str) -> int | None:

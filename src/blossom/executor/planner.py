@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ class Planner:
         self._federation = federation
         self._capacity = capacity
         self._known: dict[Hashable, Planned] = {}
+        self._lock = threading.Lock()
 
     def planned(self, key: Hashable, lower: Callable[[], Relation]) -> Planned:
         """The plan known under `key`, or a new one of what `lower` gives."""
@@ -38,9 +40,10 @@ class Planner:
         if found is not None:
             return found
         made = self.plan(lower())
-        if len(self._known) >= self._capacity:
-            self._known.pop(next(iter(self._known)))
-        self._known[key] = made
+        with self._lock:
+            if len(self._known) >= self._capacity:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = made
         return made
 
     def plan(self, logical: Relation, *, consumer: str = HUB) -> Planned:
@@ -61,7 +64,8 @@ class Planner:
 
     def forget(self) -> None:
         """Drop the cache: tables or policies have changed."""
-        self._known.clear()
+        with self._lock:
+            self._known.clear()
 
 
 def ending_at(physical: PhysicalPlan, site: str) -> PhysicalPlan:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -68,8 +70,24 @@ class Trainer:
         self._federation = federation
         self._planner = planner
         self._fitted: dict[str, Training] = {}
-        self.watch: Callable[[str], None] | None = None
-        self.fresh: list[Training] = []
+        self._lock = threading.RLock()
+        self._watch: Callable[[str], None] | None = None
+        self._fresh: list[Training] = []
+
+    @contextlib.contextmanager
+    def watched(self, watch: Callable[[str], None]) -> Generator[list[Training]]:
+        """One thread at a time fits, so that no model is fitted twice; gives the trainings that the body adds.
+
+        Args:
+            watch: Told each step.
+        """
+        with self._lock:
+            before = self._watch, self._fresh
+            self._watch, self._fresh = watch, []
+            try:
+                yield self._fresh
+            finally:
+                self._watch, self._fresh = before
 
     def resolve(self, logical: Relation) -> Relation:
         """The plan with every model fitted."""
@@ -152,10 +170,11 @@ class Trainer:
             PolicyError: A site refuses.
         """
         key = fingerprint(train)
-        if key not in self._fitted:
-            self._fitted[key] = training = self._fit(train)
-            self.fresh.append(training)
-        return self._fitted[key]
+        with self._lock:
+            if key not in self._fitted:
+                self._fitted[key] = training = self._fit(train)
+                self._fresh.append(training)
+            return self._fitted[key]
 
     def known(self, train: Train) -> Training | None:
         """The training of a node that is already fitted."""
@@ -195,8 +214,8 @@ class Trainer:
         self._say(f"{step}, round {iteration}{figures}")
 
     def _say(self, text: str) -> None:
-        if self.watch is not None:
-            self.watch(text)
+        if self._watch is not None:
+            self._watch(text)
 
 
 class Cohort:

@@ -9,7 +9,7 @@ from typing import Any
 from blossom.executor.federation import Federation, User
 from blossom.executor.records import RunRecords
 from blossom.fedpy.session import Session
-from blossom.learning.model import predictor
+from blossom.learning.prediction import predictor
 from blossom.plan.errors import ConfigError
 from blossom.sites.config import find, load, state_folder
 from blossom.sites.functions import Functions

@@ -27,13 +27,11 @@ def install(session_type: type) -> None:
         from rich.text import Text
 
         try:
-            shown = backends[0].explain(expr).text()
+            shown = f"{backends[0].explain(expr).text()}\n\nto run it: .to_pandas() or fed.run(...)"
         except BlossomError as error:
             shown = f"{type(error).__name__}: {error}"
         fields = "\n".join(f"  {name}: {kind}" for name, kind in expr.as_table().schema().items())
-        return Text(
-            f"{type(expr).__name__} with columns\n{fields}\n\n{shown}\n\nto run it: .to_pandas() or fed.run(...)"
-        )
+        return Text(f"{type(expr).__name__} with columns\n{fields}\n\n{shown}")
 
     to_rich.__blossom__ = True  # type: ignore[attr-defined]
     core.to_rich = to_rich

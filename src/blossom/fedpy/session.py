@@ -34,6 +34,7 @@ from blossom.fedpy.writing import write
 from blossom.learning import Fitted
 from blossom.learning.metrics import Metrics
 from blossom.plan import from_ibis, sql
+from blossom.plan import operators as own
 from blossom.plan.errors import BlossomError, PlanError, PolicyError
 from blossom.plan.relations import Relation, Train
 from blossom.plan.schema import Schema
@@ -220,9 +221,14 @@ class Session(BaseBackend):
         values = {p.op(): v for p, v in (params or {}).items()}
         return from_ibis.relation(expr.as_table().op(), parameters=values, in_memory=self._keep)
 
-    def resolved(self, expr: ir.Expr) -> Relation:
-        """The logical plan with every model fitted."""
-        return self._trainer.resolve(self._lower(expr, None))
+    def resolved(self, expr: ir.Expr, run: Run) -> Relation:
+        """The logical plan with every model fitted, as part of a run."""
+        with self._trainer.watched(run.event) as fitted:
+            try:
+                return self._trainer.resolve(self._lower(expr, None))
+            finally:
+                for training in fitted:
+                    run.extra_releases.extend(training.releases)
 
     def _planned(self, expr: ir.Expr, params: Mapping[Any, Any] | None, *, fit: bool) -> Planned:
         key = (expr.as_table().op(), tuple(sorted((str(k), repr(v)) for k, v in (params or {}).items())))
@@ -304,14 +310,22 @@ class Session(BaseBackend):
         )
         self.last_run = run
         with run.failing():
-            self._trainer.watch = run.event
-            planned = self._planned(expr, params, fit=True)
-            for training in self._trainer.fresh:
-                run.extra_releases.extend(training.releases)
-            self._trainer.fresh.clear()
+            planned = self._fitted_plan(run, expr, params)
             execution = Execution(self.federation, planned.physical, run.id, planned.hash)
             run.begin(planned, execution)
             return run, execution.reader()
+
+    def _fitted_plan(self, run: Run, expr: ir.Expr, params: Mapping[Any, Any] | None) -> Planned:
+        """The plan with every model fitted; nothing is fitted for a plan that is refused anyway."""
+        planned = self._planned(expr, params, fit=False)
+        if not expr.op().find(own.Train):
+            return planned
+        with self._trainer.watched(run.event) as fitted:
+            try:
+                return self._planned(expr, params, fit=True)
+            finally:
+                for training in fitted:
+                    run.extra_releases.extend(training.releases)
 
     def _trainings(self, logical: Relation) -> list[FitNote]:
         notes: list[FitNote] = []
@@ -326,20 +340,23 @@ class Session(BaseBackend):
 
     def fit(self, node: Train) -> Training:
         """Fit a model's node, or give the one fitted before."""
-        known = self._trainer.known(node)
-        if known is not None:
-            return known
-        run = Run(
-            self.federation, self.records, text=f"fit of {node.target}", kind="fit", progress=self.progress
-        )
-        self.last_run = run
-        with run.failing():
-            self._trainer.watch = run.event
-            training = self._trainer.fit(node)
-            self._trainer.fresh.clear()
-            run.extra_releases.extend(training.releases)
-            run.finish(None)
-            return training
+        with self._trainer.watched(lambda text: run.event(text)):
+            known = self._trainer.known(node)
+            if known is not None:
+                return known
+            run = Run(
+                self.federation,
+                self.records,
+                text=f"fit of {node.target}",
+                kind="fit",
+                progress=self.progress,
+            )
+            self.last_run = run
+            with run.failing():
+                training = self._trainer.fit(node)
+                run.extra_releases.extend(training.releases)
+                run.finish(None)
+                return training
 
     def evaluate(self, fitted: Fitted, table: ir.Table) -> Metrics:
         """Metrics of a fitted model on a table, computed where its rows are."""
@@ -351,8 +368,7 @@ class Session(BaseBackend):
             progress=self.progress,
         )
         self.last_run = run
-        with run.failing():
-            self._trainer.watch = run.event
+        with run.failing(), self._trainer.watched(run.event):
             metrics, releases = self._trainer.evaluate(fitted, self._lower(table, None))
             run.extra_releases.extend(releases)
             run.finish(None)
@@ -370,13 +386,7 @@ class Session(BaseBackend):
         **kwargs: Any,
     ) -> Any:
         """The result as an Arrow table, array or scalar."""
-        table = self.run(_limited(expr, limit), params=params, **kwargs).result
-        if isinstance(expr, ir.Table):
-            return table
-        column = table.column(0)
-        if isinstance(expr, ir.Scalar):
-            return column[0] if len(column) else pa.scalar(None, column.type)
-        return column.combine_chunks()
+        return _shaped(expr, self.run(_limited(expr, limit), params=params, **kwargs).result)
 
     def to_pyarrow_batches(
         self,
@@ -402,20 +412,24 @@ class Session(BaseBackend):
         **kwargs: Any,
     ) -> Any:
         """The result as a pandas DataFrame, Series or a Python value."""
-        result = self.to_pyarrow(expr, params=params, limit=limit, **kwargs)
+        run = self.run(_limited(expr, limit), params=params, **kwargs)
+        result = _shaped(expr, run.result)
         if isinstance(expr, ir.Scalar):
             return result.as_py()
         if isinstance(expr, ir.Column):
             return result.to_pandas().rename(expr.get_name())
         frame = result.to_pandas()
-        if self.last_run is not None:
-            frame.attrs["withheld"] = dict(self.last_run.withheld)
+        frame.attrs["withheld"] = dict(run.withheld)
         return frame
 
     def to_parquet(
         self, expr: ir.Table, /, path: str | Path, *, params: Mapping[Any, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Write the result to one Parquet file, streamed; the file appears whole or not at all."""
+        """Write the result to one Parquet file, streamed; the file appears whole or not at all.
+
+        Raises:
+            BlossomError: The pipeline failed, or the file cannot be written.
+        """
         import pyarrow.parquet as pq
 
         target = Path(path)
@@ -428,6 +442,12 @@ class Session(BaseBackend):
                 for batch in reader:
                     writer.write_batch(batch)
             temporary.replace(target)
+        except OSError as error:
+            raise BlossomError(
+                f"the result cannot be written: {error.strerror or error}",
+                where=str(target),
+                hint="check the folder and the free space",
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -444,6 +464,16 @@ class Session(BaseBackend):
         """Ask the sites again what they publish."""
         self.federation.refresh()
         self._planner.forget()
+
+
+def _shaped(expr: ir.Expr, table: pa.Table) -> Any:
+    """A whole result as the expression's kind asks for it: table, array or scalar."""
+    if isinstance(expr, ir.Table):
+        return table
+    column = table.column(0)
+    if isinstance(expr, ir.Scalar):
+        return column[0] if len(column) else pa.scalar(None, column.type)
+    return column.combine_chunks()
 
 
 def _limited(expr: ir.Expr, limit: int | str | None) -> ir.Expr:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
-from blossom.learning.design import Block
+from blossom.learning.columns import Floats
+from blossom.learning.design import Block, Projection
 from blossom.learning.estimator import Estimator, require_choice
 from blossom.learning.preparation import (
     Asking,
@@ -15,7 +16,7 @@ from blossom.learning.preparation import (
     lockstep,
     missing_column,
 )
-from blossom.plan.errors import ConfigError
+from blossom.plan.errors import ConfigError, PlanError
 
 Step = tuple[str, Estimator]
 Branch = tuple[str, "Transformer | str", Sequence[str]]
@@ -74,13 +75,23 @@ class ColumnTransformer(Transformer):
     def prepare(self, blocks: tuple[Block, ...], knowledge: Knowledge) -> Asking[tuple[Block, ...]]:
         by_column: dict[str, list[Block]] = {}
         for block in blocks:
-            by_column.setdefault(block.column, []).append(block)
+            by_column.setdefault(_source(block), []).append(block)
         parts = [
             _branch_blocks(part, tuple(block for name in own for block in by_column[name]), knowledge)
             for part, own in self._branches(list(by_column))
         ]
         results = yield from lockstep(parts)
         return tuple(block for result in results for block in result)
+
+
+def _source(block: Block) -> str:
+    if isinstance(block, Projection):
+        raise PlanError(
+            "components mix columns, so that no columns can be chosen among them",
+            where="ColumnTransformer",
+            hint="put PCA into a branch of the ColumnTransformer, or after it",
+        )
+    return block.column
 
 
 def _branch_blocks(
@@ -154,6 +165,14 @@ class Pipeline(Transformer):
         for part in self.transformers:
             blocks = yield from part.prepare(blocks, knowledge)
         return blocks
+
+    def finish(
+        self, blocks: tuple[Block, ...], knowledge: Knowledge
+    ) -> Asking[tuple[tuple[Block, ...], Mapping[str, Floats]]]:
+        *before, last = self.transformers
+        for part in before:
+            blocks = yield from part.prepare(blocks, knowledge)
+        return (yield from last.finish(blocks, knowledge))
 
 
 def _step(item: object) -> Step:

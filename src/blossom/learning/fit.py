@@ -8,24 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from blossom.learning.columns import Floats, bad_values
 from blossom.learning.compose import Pipeline
-from blossom.learning.design import Design, Floats, Levels, Target, bad_values
+from blossom.learning.design import Design, Levels
 from blossom.learning.estimator import Estimator
-from blossom.learning.linear import Predictor, Solution, Step, Steps, T, Task
 from blossom.learning.metrics import Metrics, evaluation
 from blossom.learning.model import Fitted
+from blossom.learning.predicting import Predictor, Solution, Step, Steps, T, Task
 from blossom.learning.preparation import (
     Asking,
     ColumnMoments,
     Knowledge,
     Role,
+    Transformer,
     design_of,
     missing_column,
+    output_moments,
     raw,
 )
-from blossom.learning.preprocessing import output_moments
 from blossom.learning.statistics import Categories, Classes, Moments, Part, State, Statistic, Together
 from blossom.learning.statistics.base import floats, ints, number, scalar_list
+from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError, PlanError, TrainingError
 from blossom.plan.schema import datatype
 
@@ -63,41 +66,58 @@ class Problem:
 
     Attributes:
         estimator: The whole estimator.
-        predictor: Its last step.
-        transformers: The steps before.
-        target: The target column.
-        target_type: Its type's text.
+        predictor: Its last step, if that predicts; None where the last step is a transformer.
+        transformers: The steps before (or all steps).
+        target: The target column; None for an estimator that learns none.
+        target_type: Its type's text, or "".
         features: The feature columns that are used, in the order given.
         roles: What each is used as; a column used in two ways stands twice.
         automatic: The columns whose categories are found in the data.
     """
 
     estimator: Estimator
-    predictor: Predictor
+    predictor: Predictor | None
     transformers: Pipeline | None
-    target: str
+    target: str | None
     target_type: str
     features: tuple[str, ...]
     roles: tuple[tuple[str, Role], ...]
     automatic: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """What the last step is."""
+        return "transformer" if self.predictor is None else self.predictor.kind
+
 
 def resolve(
-    estimator: Estimator, target: str, features: Sequence[str] | None, schema: Mapping[str, str]
+    estimator: Estimator, target: str | None, features: Sequence[str] | None, schema: Mapping[str, str]
 ) -> Problem:
     """Check an estimator against the columns that it would be fitted on.
 
     Args:
-        estimator: A predictor, or a pipeline that ends in one.
-        target: The target column.
+        estimator: A predictor, a transformer, or a pipeline of them.
+        target: The target column; None for KMeans and transformers, which learn none.
         features: The feature columns; None: all but the target. The problem keeps those that the estimator uses.
         schema: Column name -> type text.
 
     Raises:
-        PlanError: A column is missing or has a type that its use does not fit.
-        ConfigError: The estimator does not end in a predictor.
+        PlanError: A column is missing or has a type that its use does not fit; a target is missing, or given in vain.
+        ConfigError: The estimator neither predicts nor transforms.
     """
-    if target not in schema:
+    predictor, transformers = _parted(estimator)
+    kind = "transformer" if predictor is None else predictor.kind
+    supervised = kind in ("classifier", "regressor")
+    last = type(transformers.steps[-1][1] if transformers is not None and predictor is None else predictor)
+    if supervised != (target is not None):
+        what = "learns a target" if supervised else "learns no target"
+        hint = (
+            'target="..."'
+            if supervised
+            else "leave target out, or end the pipeline in a classifier or regressor"
+        )
+        raise PlanError(f"{last.__name__} {what}", where="train", hint=hint)
+    if target is not None and target not in schema:
         raise missing_column(target, list(schema), "target")
     given = list(features) if features is not None else [name for name in schema if name != target]
     for name in given:
@@ -105,26 +125,14 @@ def resolve(
             raise missing_column(name, list(schema), "features")
     if target in given or len(set(given)) != len(given):
         raise PlanError("a feature is named twice, or is the target", where="features")
-    steps: list[tuple[str, Estimator]] = (
-        estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
-    )
-    predictor = steps[-1][1]
-    if isinstance(predictor, Pipeline) and len(steps) == 1:
-        return resolve(predictor, target, features, schema)
-    if not isinstance(predictor, Predictor):
-        raise ConfigError(
-            f"{type(predictor).__name__} does not predict",
-            hint="end the pipeline in LogisticRegression, LinearRegression or Ridge",
-        )
-    transformers = Pipeline(steps[:-1]) if len(steps) > 1 else None
     roles: list[tuple[str, Role]] = (
         transformers.roles(given) if transformers else [(name, "numeric") for name in given]
     )
     automatic = transformers.automatic(given) if transformers else []
     for name, role in roles:
         _check_type(name, schema[name], role)
-    kind: Role = "category" if predictor.kind == "classifier" else "numeric"
-    _check_type(target, schema[target], kind)
+    if target is not None:
+        _check_type(target, schema[target], "category" if kind == "classifier" else "numeric")
     used = {name for name, _ in roles}
     if not used:
         raise PlanError("no feature is left to fit on", hint="name features")
@@ -133,21 +141,42 @@ def resolve(
         predictor,
         transformers,
         target,
-        schema[target],
+        "" if target is None else schema[target],
         tuple(name for name in given if name in used),
         tuple(dict.fromkeys(roles)),
         tuple(dict.fromkeys(automatic)),
     )
 
 
+def _parted(estimator: Estimator) -> tuple[Predictor | None, Pipeline | None]:
+    """The last step, where it predicts, and the steps before."""
+    steps: list[tuple[str, Estimator]] = (
+        estimator.steps if isinstance(estimator, Pipeline) else [("only", estimator)]
+    )
+    last = steps[-1][1]
+    if isinstance(last, Pipeline):
+        predictor, inner = _parted(last)
+        before = [*steps[:-1], *([] if inner is None else [("last", inner)])]
+        return predictor, Pipeline(before) if before else None
+    if isinstance(last, Predictor):
+        return last, Pipeline(steps[:-1]) if len(steps) > 1 else None
+    if isinstance(last, Transformer):
+        return None, Pipeline(steps)
+    raise ConfigError(
+        f"{type(last).__name__} neither predicts nor transforms",
+        hint="end the pipeline in a predictor, such as LogisticRegression, or in a transformer, such as PCA",
+    )
+
+
 def _check_type(name: str, text: str, role: Role) -> None:
     kind = datatype(text)
-    if role == "numeric" and not (kind.is_numeric() or kind.is_boolean()):
+    numeric = role in ("numeric", "gaps")
+    if numeric and not (kind.is_numeric() or kind.is_boolean()):
         raise PlanError(
             f"column {name!r} is {text}, not a number",
             hint="encode it: ColumnTransformer([('encode', OneHotEncoder(), [...])], remainder='passthrough')",
         )
-    if role == "category" and not (kind.is_string() or kind.is_integer() or kind.is_boolean()):
+    if not numeric and not (kind.is_string() or kind.is_integer() or kind.is_boolean()):
         raise PlanError(
             f"column {name!r} is {text}, which has no classes", hint="cast it to string or integer"
         )
@@ -155,7 +184,7 @@ def _check_type(name: str, text: str, role: Role) -> None:
 
 def fit(
     estimator: Estimator,
-    target: str,
+    target: str | None,
     features: Sequence[str] | None,
     schema: Mapping[str, str],
     ask: Ask,
@@ -168,8 +197,8 @@ def fit(
     """Fit an estimator by asking sites for statistics.
 
     Args:
-        estimator: A predictor, or a pipeline that ends in one.
-        target: The target column.
+        estimator: A predictor, a transformer, or a pipeline of them.
+        target: The target column; None for KMeans and transformers, which learn none.
         features: The feature columns; None: all but the target.
         schema: Column name -> type text.
         ask: Puts a statistic to every site and gives the merged state.
@@ -204,19 +233,26 @@ def steps(problem: Problem, options: FitOptions, progress: Progress | None = Non
     trained = _Rows(options, held_out=False)
     knowledge, rows = yield from _inspect(problem, trained, log)
     blocks = raw(problem.features)
+    if problem.predictor is None:
+        assert problem.transformers is not None, "an estimator without a predictor has transformers"
+        finishing = problem.transformers.finish(blocks, knowledge)
+        blocks, shown = yield from _asked("prepare", finishing, trained, log)
+        nothing = Metrics({}, {})
+        return _fitted(problem, options, None, design_of(blocks), shown, nothing, log, rows)
     if problem.transformers is not None:
         preparing = problem.transformers.prepare(blocks, knowledge)
         blocks = yield from _asked("prepare", preparing, trained, log)
     design = design_of(blocks)
     mean, deviation = yield from _asked("moments", output_moments(design, knowledge), trained, log)
-    target_mean = knowledge.moments[""].mean
-    task = Task(design, knowledge.target, mean, deviation, target_mean, log.record)
+    target_mean, shares = knowledge.learned
+    task = Task(design, knowledge.target, mean, deviation, target_mean, shares, rows, log.record)
     solution = yield from _wrapped(problem.predictor.solve(task), trained)
-    metrics, on = Metrics({}, {}), "no rows"
+    metrics = Metrics({}, {})
     if options.evaluate:
         metrics = yield from _evaluated(problem, knowledge.target, solution, options, log)
-        on = "the fitted rows" if options.validate is None else f"held-out rows ({options.validate:.0%})"
-    return _fitted(problem, options, knowledge.target, design, solution, metrics, on, log, rows)
+    return _fitted(
+        problem, options, solution, design, solution.attributes, metrics, log, rows, knowledge.target
+    )
 
 
 class _Log:
@@ -271,10 +307,10 @@ def _wrapped(solving: Steps[Solution], rows: _Rows) -> Steps[Solution]:
 
 
 def _evaluated(
-    problem: Problem, target: Target, solution: Solution, options: FitOptions, log: _Log
+    problem: Problem, target: Target | None, solution: Solution, options: FitOptions, log: _Log
 ) -> Steps[Metrics]:
     rows = _Rows(options, held_out=options.validate is not None)
-    evaluating = evaluation(problem.predictor.kind, solution.design, target, solution.weights, solution.bias)
+    evaluating = evaluation(problem.kind, solution.score, target)
     iteration = 0
     try:
         statistic = next(evaluating)
@@ -291,20 +327,21 @@ def _inspect(problem: Problem, rows: _Rows, log: _Log) -> Steps[tuple[Knowledge,
     """The first pass: unusable values, moments of numeric columns, categories, classes."""
     numeric = [name for name, role in problem.roles if role == "numeric"]
     categorical = [name for name, role in problem.roles if role == "category"]
+    # columns with gaps are described by the imputer that fills them
     design = Design(
         (
             *raw(numeric),
             *(Levels.plain(name, (), rest=False, drop=False) for name in categorical if name not in numeric),
         )
     )
-    target = Target(problem.target)
-    classifier = problem.predictor.kind == "classifier"
+    target = None if problem.target is None else Target(problem.target)
+    classifier = problem.kind == "classifier"
     moments = Moments(design, None if classifier else target)
     together = Together(
         (
             moments,
             *(Categories(name) for name in problem.automatic),
-            *((Classes(problem.target),) if classifier else ()),
+            *((Classes(problem.target),) if classifier and problem.target is not None else ()),
         )
     )
     state = yield Step("inspect", 0, rows.of(together))
@@ -318,40 +355,39 @@ def _inspect(problem: Problem, rows: _Rows, log: _Log) -> Steps[tuple[Knowledge,
         raise TrainingError("there are no rows to fit on", hint="check the filters and joins before training")
     mean, deviation = floats(first, "mean"), np.sqrt(floats(first, "m2") / n)
     known = {name: ColumnMoments(n, float(mean[i]), float(deviation[i])) for i, name in enumerate(numeric)}
-    if classifier:
-        target, share = _classes(problem.target, rest[-1])
-        known[""] = ColumnMoments(n, share, 0.0)  # the target's own, under a name that no column has
-    else:
-        known[""] = ColumnMoments(n, float(mean[-1]), float(deviation[-1]))
+    learned, shares = 0.0, np.zeros(0)
+    if classifier and problem.target is not None:
+        target, shares = _classes(problem.target, rest[-1])
+    elif target is not None:
+        learned = float(mean[-1])
     categories = {
         name: (scalar_list(own, "values"), ints(own, "rows").tolist())
         for name, own in zip(problem.automatic, rest, strict=False)
     }
-    return Knowledge(target, known, categories), n
+    return Knowledge(target, known, categories, (learned, shares)), n
 
 
-def _classes(name: str, state: State) -> tuple[Target, float]:
+def _classes(name: str, state: State) -> tuple[Target, Floats]:
     classes, rows = scalar_list(state, "values"), ints(state, "rows")
-    if len(classes) != 2:
-        shown = ", ".join(map(repr, classes[:5])) + (", ..." if len(classes) > 5 else "")
+    if len(classes) < 2:
+        shown = ", ".join(map(repr, classes))
         raise TrainingError(
             f"target {name!r} has {len(classes)} classes over all sites ({shown or 'none'})",
-            where="LogisticRegression",
-            hint="a binary classifier needs exactly 2 classes",
+            hint="a classifier needs at least 2 classes",
         )
-    return Target(name, tuple(classes)), float(rows[1] / rows.sum())
+    return Target(name, tuple(classes)), rows / rows.sum()
 
 
 def _fitted(
     problem: Problem,
     options: FitOptions,
-    target: Target,
+    solution: Solution | None,
     design: Design,
-    solution: Solution,
+    shown: Mapping[str, Floats],
     metrics: Metrics,
-    on: str,
     log: _Log,
     rows: int,
+    target: Target | None = None,
 ) -> Fitted:
     names, iterations, losses, gradients = zip(*log.rows, strict=True)
     count = range(len(log.rows))
@@ -372,25 +408,26 @@ def _fitted(
             "step": pa.array([name for name in names for _ in sites], pa.string()),
         }
     )
-    coef: Floats = solution.coef
-    classifier = problem.predictor.kind == "classifier"
+    on = "no rows"
+    if metrics.values:
+        on = "the fitted rows" if options.validate is None else f"held-out rows ({options.validate:.0%})"
     return Fitted(
         estimator=problem.estimator,
-        kind=problem.predictor.kind,
+        kind=problem.kind,
         target=target,
         target_type=problem.target_type.removeprefix("!"),
         feature_names_in_=problem.features,
         feature_names_out=design.names,
-        design=solution.design,
-        weights=solution.weights,
-        bias=solution.bias,
-        coef_=coef[None, :] if classifier else coef,
-        intercept_=np.asarray([solution.intercept]) if classifier else solution.intercept,
-        n_iter_=solution.iterations,
+        design=design if solution is None else solution.score.design,
+        score=None if solution is None else solution.score,
+        attributes=shown,
+        n_iter_=1 if solution is None else solution.iterations,
         rows=rows,
         metrics=metrics.values,
         withheld=metrics.withheld,
         measured_on=on,
+        confusion=metrics.confusion,
+        calibration=metrics.calibration,
         history=history,
         rounds=rounds,
     )

@@ -6,57 +6,90 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from blossom.learning.design import Design, Floats, Ints, Target
+from blossom.learning.area import auc
+from blossom.learning.calibration import binary_figures
+from blossom.learning.columns import Ints, Scalar
 from blossom.learning.preparation import spread
-from blossom.learning.statistics import ClassErrors, RegressionErrors, ScoreCells, State, Statistic
+from blossom.learning.score import Score
+from blossom.learning.statistics import (
+    ClassErrors,
+    ClusterSums,
+    Confusion,
+    RegressionErrors,
+    ScoreCells,
+    State,
+    Statistic,
+)
 from blossom.learning.statistics.base import floats, ints, number
+from blossom.learning.target import Target
 
 TOO_FEW = "fewer than min_group units"
 
+BINARY = ("accuracy", "accuracy_bound", "log_loss", "auc", "auc_bound")
+SEVERAL = ("accuracy", "accuracy_bound", "log_loss")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Metrics:
-    """Figures by name; a withheld one is None, with its reason in `withheld`."""
+    """Figures by name; a withheld one is None, with its reason in `withheld`.
+
+    Attributes:
+        values: The figures. `accuracy` and `auc` lie within their `_bound` of the pooled ones.
+        withheld: Why a figure is withheld.
+        confusion: Of a classifier: one row for each class and predicted class: `actual`, `predicted`, `rows`; null where a
+            site withholds its part.
+        calibration: Of a classifier with two classes: one row a bin of the probability of the second: `low`, `high` (included),
+            `rows`, `predicted` (mean probability), `observed` (share of the second class). Bins that a site cannot tell apart
+            are one bin; None where a site tells none.
+    """
 
     values: Mapping[str, float | None]
     withheld: Mapping[str, str]
+    confusion: pa.Table | None = None
+    calibration: pa.Table | None = None
 
 
-def evaluation(
-    kind: str, design: Design, target: Target, weights: Floats, bias: float
-) -> Generator[Statistic, State, Metrics]:
-    """Yields the statistics that evaluate a linear score, is sent their merged states, returns the figures.
+def evaluation(kind: str, score: Score, target: Target | None) -> Generator[Statistic, State, Metrics]:
+    """Yields the statistics that evaluate a fitted score, is sent their merged states, returns the figures.
 
     Args:
-        kind: "classifier": rows, accuracy, log_loss, auc, auc_bound. "regressor": rows, r2, mse, mean_absolute_error.
-        design: The features of the score.
-        target: What is predicted.
-        weights: One a feature.
-        bias: The intercept.
+        kind: "classifier": rows, accuracy, accuracy_bound, log_loss, and with two classes auc, auc_bound.
+            "regressor": rows, r2, mse, mean_absolute_error, and with a log link mean_poisson_deviance.
+            "clusterer": rows, inertia.
+        score: What predicts.
+        target: What is predicted; None for a clusterer.
 
     A site with fewer than `min_group` units contributes nothing; `rows` says how many rows the figures describe.
     """
+    if kind == "clusterer" or target is None:
+        assert score.centres is not None, "a clusterer has centres"
+        return cluster_metrics((yield ClusterSums(score.design, score.centres, verify=False)))
     if kind == "regressor":
-        state = yield RegressionErrors(design, target, weights, bias)
-        return regression_metrics(state)
-    errors = yield ClassErrors(design, target, weights, bias)
+        return regression_metrics((yield RegressionErrors(score, target)), score)
+    errors = yield ClassErrors(score, target)
     rows = number(errors, "n")
+    classes = target.classes or ()
     if not rows:
-        return _nothing(("accuracy", "log_loss", "auc", "auc_bound"))
+        return _nothing(BINARY if len(classes) == 2 else SEVERAL)
+    if len(classes) > 2:
+        return several_metrics(errors, (yield Confusion(score, target)), classes)
     centre = float(floats(errors, "mean")[0])
     deviation = np.sqrt(floats(errors, "m2") / rows)
     width = float(spread(deviation, np.asarray([centre]))[0])
-    cells = yield ScoreCells(design, target, weights, bias, centre, width)
-    return classification_metrics(errors, cells)
+    question = ScoreCells(score, target, centre, width)
+    return classification_metrics(errors, (yield question), question)
 
 
-def classification_metrics(errors: State, cells: State) -> Metrics:
-    """accuracy, log_loss, auc and auc_bound of the merged `ClassErrors` and `ScoreCells`."""
+def classification_metrics(errors: State, cells: State, question: ScoreCells) -> Metrics:
+    """The figures of two classes, of the merged `ClassErrors` and `ScoreCells`."""
     rows = number(errors, "n")
+    wrong, doubt, confused, calibration = binary_figures(cells, question)
     values: dict[str, float | None] = {
         "rows": rows,
-        "accuracy": number(errors, "correct") / rows,
+        "accuracy": 1.0 - wrong / rows,
+        "accuracy_bound": doubt / rows,
         "log_loss": number(errors, "loss") / rows,
         "auc": None,
         "auc_bound": None,
@@ -70,14 +103,49 @@ def classification_metrics(errors: State, cells: State) -> Metrics:
             reason = "only one class among the rows"
         else:
             values["auc"], values["auc_bound"] = found
-    return Metrics(values, {} if reason is None else {"auc": reason, "auc_bound": reason})
+    withheld = {} if reason is None else {"auc": reason, "auc_bound": reason}
+    return Metrics(values, withheld, confusion_table(question.target.classes or (), *confused), calibration)
 
 
-def regression_metrics(errors: State) -> Metrics:
-    """r2, mse and mean_absolute_error of the merged `RegressionErrors`."""
+def several_metrics(errors: State, confused: State, classes: tuple[Scalar, ...]) -> Metrics:
+    """The figures of more than two classes, of the merged `ClassErrors` and `Confusion`."""
     rows = number(errors, "n")
+    least, most = ints(confused, "errors").tolist()
+    values: dict[str, float | None] = {
+        "rows": rows,
+        "accuracy": 1.0 - (least + most) / 2 / rows,
+        "accuracy_bound": (most - least) / 2 / rows,
+        "log_loss": number(errors, "loss") / rows,
+    }
+    table = confusion_table(classes, ints(confused, "rows"), ints(confused, "withheld"))
+    return Metrics(values, {}, table)
+
+
+def confusion_table(classes: tuple[Scalar, ...], rows: Ints, withheld: Ints) -> pa.Table:
+    """A confusion matrix as a table.
+
+    Args:
+        classes: In order.
+        rows: Shape (classes, classes).
+        withheld: The same; above 0 where a site withholds its part.
+    """
+    names = pa.array(list(classes))
+    count = len(classes)
+    return pa.table(
+        {
+            "actual": names.take(pa.array(np.repeat(np.arange(count), count))),
+            "predicted": names.take(pa.array(np.tile(np.arange(count), count))),
+            "rows": pa.array(rows.ravel(), pa.int64(), mask=withheld.ravel() > 0),
+        }
+    )
+
+
+def regression_metrics(errors: State, score: Score) -> Metrics:
+    """r2, mse, mean_absolute_error, and with a log link mean_poisson_deviance, of the merged `RegressionErrors`."""
+    rows = number(errors, "n")
+    counts = score.link == "log"
     if not rows:
-        return _nothing(("r2", "mse", "mean_absolute_error"))
+        return _nothing(("r2", "mse", "mean_absolute_error", *(("mean_poisson_deviance",) if counts else ())))
     squared, total = number(errors, "squared"), number(errors, "m2")
     constant = total <= 0.0
     values: dict[str, float | None] = {
@@ -86,112 +154,19 @@ def regression_metrics(errors: State) -> Metrics:
         "mse": squared / rows,
         "mean_absolute_error": number(errors, "absolute") / rows,
     }
+    if counts:
+        values["mean_poisson_deviance"] = 2.0 * number(errors, "deviance") / rows
     return Metrics(values, {"r2": "the target is constant"} if constant else {})
+
+
+def cluster_metrics(sums: State) -> Metrics:
+    """rows and inertia of the merged `ClusterSums`; rows of clusters with too few units at their site do not count."""
+    rows = float(ints(sums, "n").sum())
+    if not rows:
+        return _nothing(("inertia",))
+    return Metrics({"rows": rows, "inertia": float(floats(sums, "squares").sum())}, {})
 
 
 def _nothing(names: tuple[str, ...]) -> Metrics:
     values: dict[str, float | None] = {"rows": 0.0, **dict.fromkeys(names)}
     return Metrics(values, dict.fromkeys(names, TOO_FEW))
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """The cells of one class at one site, in order; `first` and `last` are grid cells, both included."""
-
-    first: Ints
-    last: Ints
-    rows: Floats
-    one_value: np.ndarray
-    value: Floats
-
-
-def auc(state: State) -> tuple[float, float] | None:
-    """The area under the ROC curve and its bound, of merged `ScoreCells`: the pooled area lies within estimate ± bound.
-
-    The area is the share of (event, other) pairs of rows in which the event scores higher, a tie counting a half. Pairs
-    within a site are counted there. Of a pair across sites, the order is known unless the rows' cells overlap: such a pair
-    adds between 0 and 1. The estimate spreads each cell's rows evenly over it; the bound is the distance from the estimate to
-    the farther of the two extremes, half the mass of the overlapping pairs when the estimate is in the middle. Cells that hold
-    one value each are ordered, or tied, exactly.
-
-    Returns:
-        None when one class has no rows.
-    """
-    cells, values, pairs = ints(state, "cells"), floats(state, "values"), floats(state, "pairs")
-    events, others = _side(cells, values, 1), _side(cells, values, 0)
-    total = float(sum(side.rows.sum() for side in events.values()))
-    total *= float(sum(side.rows.sum() for side in others.values()))
-    if not total:
-        return None
-    estimate = float(pairs[:, 0].sum())
-    doubt = 0.5 * float(pairs[:, 1].sum())
-    least, most = estimate - doubt, estimate + doubt
-    for site, event in events.items():
-        for elsewhere, other in others.items():
-            if site != elsewhere:
-                sure, likely, possible = _across(event, other)
-                least, estimate, most = least + sure, estimate + likely, most + possible
-    return estimate / total, max(most - estimate, estimate - least) / total
-
-
-def _side(cells: Ints, values: Floats, code: int) -> dict[int, _Side]:
-    sides: dict[int, _Side] = {}
-    for site in np.unique(cells[:, 0]).tolist():
-        own = (cells[:, 0] == site) & (cells[:, 1] == code)
-        if own.any():
-            chosen, value = cells[own], values[own]
-            order = np.argsort(chosen[:, 2], kind="stable")
-            chosen = chosen[order]
-            sides[site] = _Side(
-                chosen[:, 2], chosen[:, 3], chosen[:, 4].astype(np.float64), chosen[:, 5] > 0, value[order]
-            )
-    return sides
-
-
-def _across(event: _Side, other: _Side) -> tuple[float, float, float]:
-    """Pairs in which the event scores higher: surely, by the estimate, at most."""
-    mass = np.concatenate([[0.0], np.cumsum(other.rows)])
-    below = mass[np.searchsorted(other.last, event.first, "left")]
-    reached = mass[np.searchsorted(other.first, event.last, "right")]
-    knots = np.stack([other.first, other.last + 1], axis=1).ravel().astype(np.float64)
-    heights = np.stack([mass[:-1], mass[1:]], axis=1).ravel()
-    start, stop = event.first.astype(np.float64), event.last.astype(np.float64) + 1
-    even = (_integral(knots, heights, stop) - _integral(knots, heights, start)) / (stop - start)
-    least, likely, most = (float(event.rows @ part) for part in (below, even, reached))
-    for mine, yours in _shared_points(event, other):
-        both = float(event.rows[mine] * other.rows[yours])
-        a, b = float(event.value[mine]), float(other.value[yours])
-        wins = 1.0 if a > b else 0.5 if a == b else 0.0
-        least += both * wins
-        likely += both * (wins - 0.5)
-        most += both * (wins - 1.0)
-    return least, likely, most
-
-
-def _integral(knots: Floats, heights: Floats, at: Floats) -> Floats:
-    """The integral up to `at` of the function through (knots, heights), constant outside."""
-    pieces = np.concatenate([[0.0], np.cumsum(np.diff(knots) * (heights[1:] + heights[:-1]) / 2)])
-    inside = np.clip(at, knots[0], knots[-1])
-    piece = np.clip(np.searchsorted(knots, inside, "right") - 1, 0, len(knots) - 2)
-    along = inside - knots[piece]
-    width = knots[piece + 1] - knots[piece]
-    slope = np.divide(heights[piece + 1] - heights[piece], width, out=np.zeros_like(width), where=width > 0)
-    return (
-        pieces[piece]
-        + along * (heights[piece] + slope * along / 2)
-        + (at - inside) * heights[-1] * (at > inside)
-    )
-
-
-def _shared_points(event: _Side, other: _Side) -> list[tuple[int, int]]:
-    """Pairs of cells of one value each that share a grid cell; their order is known."""
-    mine = {
-        int(cell): index
-        for index, cell in enumerate(event.first)
-        if event.one_value[index] and event.last[index] == cell
-    }
-    return [
-        (mine[int(cell)], index)
-        for index, cell in enumerate(other.first)
-        if other.one_value[index] and other.last[index] == cell and int(cell) in mine
-    ]

@@ -1,9 +1,9 @@
-"""A fitted model: its figures, its report, its JSON document, and prediction from that document alone."""
+"""A fitted model: its figures, its JSON document, its file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,19 +11,19 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design, Floats, Scalar, Target, finite
+from blossom.learning.columns import Floats, Scalar, finite
+from blossom.learning.design import Design
 from blossom.learning.estimator import Estimator, decode, encode, read_json
-from blossom.learning.statistics.logistic import expit
-from blossom.learning.statistics.scores import linear_scores
+from blossom.learning.metrics import confusion_table
+from blossom.learning.report import report
+from blossom.learning.score import Score, vector
+from blossom.learning.target import Target
 from blossom.plan.errors import BlossomError, ConfigError, unknown
 
 FORMAT = "blossom-model"
-VERSION = 1
+VERSION = 2
 LARGEST_FILE = 256 << 20
 """Bytes of the largest model file that is read."""
-
-MOST_SHOWN = 60
-"""Coefficients that a report shows."""
 
 _ROUNDS = {
     "round": pa.int64(),
@@ -33,80 +33,98 @@ _ROUNDS = {
     "gradient_norm": pa.float64(),
 }
 _HISTORY = {"round": pa.int64(), "site": pa.string(), "step": pa.string()}
+_CALIBRATION = {
+    "low": pa.float64(),
+    "high": pa.float64(),
+    "rows": pa.int64(),
+    "predicted": pa.float64(),
+    "observed": pa.float64(),
+}
+_KINDS = ("classifier", "regressor", "clusterer", "transformer")
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted linear model.
+    """A fitted model.
+
+    What scikit-learn's estimator would show is an attribute too: `theta_`, `var_`, `class_prior_`, `class_count_`, `epsilon_`
+    (GaussianNB), `cluster_centers_`, `inertia_`, `cluster_sizes_` (KMeans), `components_`, `explained_variance_`,
+    `explained_variance_ratio_`, `singular_values_`, `mean_`, `noise_variance_` (PCA).
 
     Attributes:
         estimator: What was fitted.
-        kind: "classifier" or "regressor".
-        target: The target column and its classes.
-        target_type: The target column's type text.
+        kind: "classifier", "regressor", "clusterer" or "transformer".
+        target: The target column and its classes; None where none is learned.
+        target_type: The target column's type text, or "".
         feature_names_in_: The feature columns that prediction reads.
-        feature_names_out: A name a coefficient.
-        design: The centred and scaled features of the score.
-        weights: The score's weights over `design`.
-        bias: The score's constant over `design`.
-        coef_: Coefficients over the pipeline's features; shape (1, features) for a classifier, else (features,).
-        intercept_: Shape (1,) for a classifier, else a number.
-        n_iter_: Newton steps.
+        feature_names_out: A name a coefficient, or a transformer's output.
+        design: The features of the score, or a transformer's outputs.
+        score: What predicts; None for a transformer.
+        attributes: The attributes with scikit-learn's names, by name.
+        n_iter_: Steps.
         rows: Rows fitted on, over all sites.
         metrics: Figures by name; None where one is withheld.
         withheld: Why a figure is withheld.
         measured_on: The rows that `metrics` describe, in words.
+        confusion: See `metrics.Metrics`.
+        calibration: See `metrics.Metrics`.
         history: One row a round and site: round, site, step.
         rounds: One row a round: round, step, iteration, loss (a row), gradient_norm (a row).
     """
 
     estimator: Estimator
     kind: str
-    target: Target
+    target: Target | None
     target_type: str
     feature_names_in_: tuple[str, ...]
     feature_names_out: tuple[str, ...]
     design: Design
-    weights: Floats
-    bias: float
-    coef_: Floats
-    intercept_: Floats | float
+    score: Score | None
+    attributes: Mapping[str, Floats]
     n_iter_: int
     rows: int
     metrics: Mapping[str, float | None]
     withheld: Mapping[str, str]
     measured_on: str
+    confusion: pa.Table | None
+    calibration: pa.Table | None
     history: pa.Table
     rounds: pa.Table
 
     @property
     def classes_(self) -> tuple[Scalar, ...]:
-        """The classes, in order; `probability` is that of the second. Empty for a regressor."""
-        return self.target.classes or ()
+        """The classes, in order; of two, `probability` is that of the second. Empty without classes."""
+        return () if self.target is None else self.target.classes or ()
+
+    @property
+    def coef_(self) -> Floats:
+        """Coefficients of a linear model over the pipeline's features; (1 or classes, features) for a classifier."""
+        return self._attribute("coef_")
+
+    @property
+    def intercept_(self) -> Floats | float:
+        """The intercept of a linear model; one a row of `coef_` for a classifier, else a number."""
+        found = self._attribute("intercept_")
+        return found if found.ndim else float(found)
+
+    def _attribute(self, name: str) -> Floats:
+        if name not in self.attributes:
+            known = ", ".join(self.attributes) or "none"
+            raise AttributeError(f"a fitted {type(self.estimator).__name__} has no {name!r}; it has {known}")
+        return self.attributes[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not name.endswith("_"):
+            raise AttributeError(name)
+        found = self._attribute(name)
+        return found if found.ndim else float(found)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.attributes})
 
     def report(self) -> str:
         """The coefficients and the metrics as text."""
-        names = ["(intercept)", *self.feature_names_out]
-        values = [*np.ravel(self.intercept_).tolist(), *np.ravel(self.coef_).tolist()]
-        shown = list(zip(names, values, strict=True))[:MOST_SHOWN]
-        wide = max(len(name) for name, _ in shown)
-        what = self.target.column
-        if self.classes_:
-            what += f" = {self.classes_[1]!r} (against {self.classes_[0]!r})"
-        lines = [
-            f"{self.estimator!r}",
-            f"target: {what}; fitted on {self.rows:,} rows in {self.n_iter_} steps",
-            "",
-            f"{'coefficient':<{wide}}  value",
-            *(f"{name:<{wide}}  {value: .6g}" for name, value in shown),
-            *([f"... and {len(names) - len(shown)} more, see coef_"] if len(shown) < len(names) else []),
-            "",
-            f"metrics on {self.measured_on}",
-        ]
-        for name, value in self.metrics.items():
-            told = f"withheld: {self.withheld.get(name, '')}" if value is None else f"{value:.6g}"
-            lines.append(f"  {name:<18}  {told}")
-        return "\n".join(lines)
+        return report(self)
 
     def document(self) -> str:
         """The model as JSON text; floats are exact (the shortest text that reads back as the same float)."""
@@ -116,20 +134,20 @@ class Fitted:
                 "version": VERSION,
                 "estimator": encode(self.estimator),
                 "kind": self.kind,
-                "target": self.target.to_document(),
+                "target": None if self.target is None else self.target.to_document(),
                 "target_type": self.target_type,
                 "features": list(self.feature_names_in_),
                 "names": list(self.feature_names_out),
-                "design": self.design.to_document(),
-                "weights": self.weights.tolist(),
-                "bias": self.bias,
-                "coef": np.ravel(self.coef_).tolist(),
-                "intercept": float(np.ravel(self.intercept_)[0]),
+                "design": self.design.to_document() if self.score is None else None,
+                "score": None if self.score is None else self.score.to_document(),
+                "attributes": {name: _written(value) for name, value in self.attributes.items()},
                 "iterations": self.n_iter_,
                 "rows": self.rows,
                 "metrics": dict(self.metrics),
                 "withheld": dict(self.withheld),
                 "measured_on": self.measured_on,
+                "confusion": None if self.confusion is None else self.confusion["rows"].to_pylist(),
+                "calibration": None if self.calibration is None else self.calibration.to_pydict(),
                 "history": self.history.to_pydict(),
                 "rounds": self.rounds.to_pydict(),
             },
@@ -145,8 +163,8 @@ class Fitted:
 
 
 _KEYS = {
-    "format", "version", "estimator", "kind", "target", "target_type", "features", "names", "design", "weights", "bias",
-    "coef", "intercept", "iterations", "rows", "metrics", "withheld", "measured_on", "history", "rounds",
+    "format", "version", "estimator", "kind", "target", "target_type", "features", "names", "design", "score",
+    "attributes", "iterations", "rows", "metrics", "withheld", "measured_on", "confusion", "calibration", "history", "rounds",
 }  # fmt: skip
 
 
@@ -199,23 +217,26 @@ def _read(doc: dict[str, Any]) -> Fitted:
     estimator = decode(doc["estimator"])
     if not isinstance(estimator, Estimator) or doc["kind"] != estimator.kind:
         raise ConfigError("the model's estimator and kind do not fit")
-    classifier = doc["kind"] == "classifier"
-    if not classifier and doc["kind"] != "regressor":
-        raise ConfigError("a model is a classifier or a regressor")
-    target = Target.from_document(doc["target"])
-    if classifier != (target.classes is not None) or (target.classes and len(target.classes) != 2):
-        raise ConfigError("a classifier has two classes, a regressor none")
-    design = Design.from_document(doc["design"])
+    if doc["kind"] not in _KINDS:
+        raise ConfigError(f"a model is one of {', '.join(_KINDS)}")
+    target = None if doc["target"] is None else Target.from_document(doc["target"])
+    score = None if doc["score"] is None else Score.from_document(doc["score"])
+    _fit_together(doc["kind"], target, score)
+    if (score is None) != (doc["design"] is not None):
+        raise ConfigError("a model has a score or a design")
+    design = Design.from_document(doc["design"]) if score is None else score.design
     features, names = _texts(doc["features"]), _texts(doc["names"])
-    weights, coef = _vector(doc["weights"]), _vector(doc["coef"])
-    if not len(weights) == len(coef) == len(names) == design.width:
-        raise ConfigError("the model's weights, names and features differ in number")
+    if not len(names) == design.width:
+        raise ConfigError("the model's names and features differ in number")
     if not set(design.columns) <= set(features):
         raise ConfigError("the model reads columns that it does not name")
-    intercept = finite(doc["intercept"])
     target_type = _text(doc["target_type"])
-    if target.classes is not None:
-        pa.array(list(target.classes)).cast(_arrow(target_type))
+    classes = None if target is None else target.classes
+    if classes is not None:
+        pa.array(list(classes)).cast(class_type(target_type))
+    confusion = None
+    if doc["confusion"] is not None:
+        confusion = _confusion(_list(doc["confusion"]), classes or ())
     return Fitted(
         estimator=estimator,
         kind=doc["kind"],
@@ -224,18 +245,66 @@ def _read(doc: dict[str, Any]) -> Fitted:
         feature_names_in_=features,
         feature_names_out=names,
         design=design,
-        weights=weights,
-        bias=finite(doc["bias"]),
-        coef_=coef[None, :] if classifier else coef,
-        intercept_=np.asarray([intercept]) if classifier else intercept,
+        score=score,
+        attributes={_text(name): _read_array(value) for name, value in _object(doc["attributes"]).items()},
         n_iter_=_count(doc["iterations"]),
         rows=_count(doc["rows"]),
         metrics={_text(k): None if v is None else finite(v) for k, v in _object(doc["metrics"]).items()},
         withheld={_text(k): _text(v) for k, v in _object(doc["withheld"]).items()},
         measured_on=_text(doc["measured_on"]),
+        confusion=confusion,
+        calibration=None if doc["calibration"] is None else _table(doc["calibration"], _CALIBRATION),
         history=_table(doc["history"], _HISTORY),
         rounds=_table(doc["rounds"], _ROUNDS),
     )
+
+
+_LINKS = {
+    "classifier": ("logistic", "softmax"),
+    "regressor": ("identity", "log"),
+    "clusterer": ("nearest",),
+}
+
+
+def _fit_together(kind: str, target: Target | None, score: Score | None) -> None:
+    classes = None if target is None else target.classes
+    supervised = kind in ("classifier", "regressor")
+    if supervised != (target is not None) or (kind == "classifier") != (classes is not None):
+        raise ConfigError(f"a {kind} has another target than its document says")
+    if (None if score is None else score.link) not in _LINKS.get(kind, (None,)):
+        raise ConfigError(f"a {kind} has another score than its document says")
+    if score is not None and classes is not None:
+        several = score.outputs if score.link == "softmax" else 2
+        if several < 2 or len(classes) != several:
+            raise ConfigError("the model's classes and scores differ in number")
+
+
+def _confusion(rows: list[object], classes: tuple[Scalar, ...]) -> pa.Table:
+    shape = (len(classes), len(classes))
+    counts = [0 if value is None else _count(value) for value in rows]
+    unknown_cells = [value is None for value in rows]
+    return confusion_table(
+        classes,
+        np.asarray(counts, np.int64).reshape(shape),
+        np.asarray(unknown_cells, np.int64).reshape(shape),
+    )
+
+
+def _written(value: Floats) -> dict[str, Any]:
+    return {"shape": list(value.shape), "values": np.ravel(value).tolist()}
+
+
+def _read_array(value: object) -> Floats:
+    parts = _object(value)
+    if parts.keys() != {"shape", "values"}:
+        raise ConfigError("an attribute of a model is a shape and values")
+    return vector(parts["values"]).reshape([_count(size) for size in _list(parts["shape"])])
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ConfigError("expected a list in the model document")
+    return cast("list[object]", value)
 
 
 def _object(value: object) -> dict[str, object]:
@@ -262,12 +331,6 @@ def _count(value: object) -> int:
     return value
 
 
-def _vector(value: object) -> Floats:
-    if not isinstance(value, list):
-        raise ConfigError("expected a list of numbers in the model document")
-    return np.asarray([finite(item) for item in cast("list[object]", value)], np.float64)
-
-
 def _table(value: object, columns: Mapping[str, pa.DataType]) -> pa.Table:
     parts = _object(value)
     if parts.keys() != columns.keys():
@@ -287,76 +350,13 @@ CLASS_TYPES = {
 """The Arrow type of each type of column that has classes."""
 
 
-def _arrow(text: str) -> pa.DataType:
+def class_type(text: str) -> pa.DataType:
+    """The Arrow type of a class column's type text.
+
+    Raises:
+        ConfigError: It is no type that has classes.
+    """
     if text not in CLASS_TYPES:
         what, hint = unknown("class type", text, CLASS_TYPES)
         raise ConfigError(what, hint=hint)
     return CLASS_TYPES[text]
-
-
-def predictor(document: str) -> Callable[[pa.RecordBatch], list[pa.Array]]:
-    """Prediction by a model's document.
-
-    Args:
-        document: What `Fitted.document` wrote.
-
-    Returns:
-        A function from a batch that holds the model's feature columns to its output columns, in the order and of the types of
-        `outputs`. A row with a null, NaN or infinite feature has null outputs, as in SQL.
-
-    Raises:
-        ConfigError: The document is no model.
-        TrainingError: (of the function) A feature column is missing or of a wrong type.
-    """
-    model = fitted_from_document(document)
-    classes = model.target.classes
-    labels = None if classes is None else pa.array(list(classes)).cast(_arrow(model.target_type))
-
-    def predict(batch: pa.RecordBatch) -> list[pa.Array]:
-        values, good = model.design.lenient_matrix(batch)
-        scores = linear_scores(values, model.weights, model.bias)
-        bad = None if good.all() else ~good
-        if labels is None:
-            return [pa.array(scores, pa.float64(), mask=bad)]
-        codes = pa.array((scores > 0).astype(np.int64), pa.int64(), mask=bad)
-        return [labels.take(codes), pa.array(expit(scores), pa.float64(), mask=bad)]
-
-    return predict
-
-
-def outputs(
-    model: str | Estimator, name: str = "prediction", *, target_type: str | None = None
-) -> tuple[tuple[str, str], ...]:
-    """Names and types of the columns that prediction adds.
-
-    Args:
-        model: A fitted model's document, an estimator, or an estimator's document.
-        name: Renames: `name` for the prediction, and `{name}_probability` for its probability; by default "prediction" and
-            "probability".
-        target_type: The target column's type, needed for a classifier that is not fitted yet.
-
-    Raises:
-        ConfigError: The model is neither, or a classifier's target type is missing.
-
-    >>> from blossom.learning import LogisticRegression
-    >>> outputs(LogisticRegression(), target_type="boolean")
-    (('prediction', 'boolean'), ('probability', 'float64'))
-    """
-    estimator = model if isinstance(model, Estimator) else None
-    if isinstance(model, str):
-        if f'"{FORMAT}"' in model[:100]:
-            fitted = fitted_from_document(model)
-            estimator, target_type = fitted.estimator, fitted.target_type
-        else:
-            read = decode(read_json(model, "blossom-estimator", VERSION).get("estimator"))
-            estimator = read if isinstance(read, Estimator) else None
-    if estimator is None or estimator.kind not in ("classifier", "regressor"):
-        raise ConfigError("this is no model and no estimator that predicts")
-    if estimator.kind == "regressor":
-        return ((name, "float64"),)
-    if target_type is None:
-        raise ConfigError("the output types of a classifier need its target's type", hint="give target_type")
-    probability = "probability" if name == "prediction" else f"{name}_probability"
-    own = target_type.removeprefix("!")
-    _arrow(own)
-    return ((name, own), (probability, "float64"))

@@ -8,12 +8,16 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from blossom.learning.design import Block, Design, Floats, Numeric, Scalar, Target
+from blossom.learning.columns import Floats, Scalar, bad_values
+from blossom.learning.design import Block, Design, Numeric
 from blossom.learning.estimator import Estimator
-from blossom.learning.statistics import State, Statistic
+from blossom.learning.statistics import Moments, State, Statistic
+from blossom.learning.statistics.base import floats, ints, number
+from blossom.learning.target import Target
 from blossom.plan.errors import PlanError, unknown
 
-Role = Literal["numeric", "category"]
+Role = Literal["numeric", "category", "gaps", "category gaps"]
+"""What a column is used as; with gaps: its nulls are filled."""
 T = TypeVar("T")
 
 Asking = Generator[list[Statistic], list[State], T]
@@ -34,14 +38,16 @@ class Knowledge:
     """What the first pass over the data told.
 
     Attributes:
-        target: The target, with its classes where it has some.
+        target: The target, if there is one, with its classes where it has some.
         moments: Per column used as a number.
         categories: Per column with automatic categories: its frequent values and their rows.
+        learned: The mean of a numeric target (else 0), and the share of each class.
     """
 
-    target: Target
+    target: Target | None
     moments: Mapping[str, ColumnMoments]
     categories: Mapping[str, tuple[Sequence[Scalar], Sequence[int]]]
+    learned: tuple[float, Floats]
 
 
 class Transformer(Estimator):
@@ -60,6 +66,12 @@ class Transformer(Estimator):
         """Fit on the features that `blocks` describe, and give the features that come out."""
         raise NotImplementedError(type(self).__name__)
 
+    def finish(
+        self, blocks: tuple[Block, ...], knowledge: Knowledge
+    ) -> Asking[tuple[tuple[Block, ...], Mapping[str, Floats]]]:
+        """As `prepare`, where no step follows: also what scikit-learn's transformer would show, by name."""
+        return (yield from self.prepare(blocks, knowledge)), {}
+
 
 def raw(columns: Sequence[str]) -> tuple[Block, ...]:
     """Columns as they are."""
@@ -75,7 +87,7 @@ def source_column(block: Block, owner: str) -> str:
     if not isinstance(block, Numeric) or (block.shift, block.scale) != (0.0, 1.0):
         raise PlanError(
             f"{owner} takes columns, not the output of another transformer",
-            where=block.column,
+            where=block.columns[0],
             hint="put it first, in a ColumnTransformer branch of its own",
         )
     return block.column
@@ -113,6 +125,33 @@ def spread(deviation: Floats, mean: Floats) -> Floats:
     """
     constant = deviation <= 8 * np.finfo(np.float64).eps * np.abs(mean)
     return np.where(constant, 1.0, deviation)
+
+
+def output_moments(design: Design, knowledge: Knowledge) -> Asking[tuple[Floats, Floats]]:
+    """Mean and standard deviation of each output of a design; asks the sites only about what is no bare column."""
+    mean, deviation = np.zeros(design.width), np.zeros(design.width)
+    unknown_blocks: list[Block] = []
+    unknown_outputs: list[int] = []
+    at = 0
+    for block in design.blocks:
+        if isinstance(block, Numeric) and block.fill is None and block.column in knowledge.moments:
+            known = knowledge.moments[block.column]
+            mean[at] = (known.mean - block.shift) / block.scale
+            deviation[at] = known.deviation / abs(block.scale)
+        else:
+            unknown_blocks.append(block)
+            unknown_outputs.extend(range(at, at + len(block.names)))
+        at += len(block.names)
+    if unknown_outputs:
+        states = yield [Moments(Design(tuple(unknown_blocks)), knowledge.target)]
+        asked = Design(tuple(unknown_blocks))
+        for name, count in zip(asked.columns, ints(states[0], "bad").tolist(), strict=False):
+            if count:
+                raise bad_values(name, count)
+        rows = max(number(states[0], "n"), 1.0)
+        mean[unknown_outputs] = floats(states[0], "mean")[: len(unknown_outputs)]
+        deviation[unknown_outputs] = np.sqrt(floats(states[0], "m2")[: len(unknown_outputs)] / rows)
+    return mean, deviation
 
 
 def design_of(blocks: Sequence[Block]) -> Design:

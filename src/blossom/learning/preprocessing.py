@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
 import numpy as np
 
-from blossom.learning.design import Block, Design, Floats, Levels, Numeric, Scalar, Target, scalars
+from blossom.learning.columns import Scalar, scalars
+from blossom.learning.design import Block, Design, Levels, Numeric
 from blossom.learning.estimator import require_choice, require_flag, require_number
-from blossom.learning.preparation import Asking, Knowledge, Role, Transformer, source_column, spread
-from blossom.learning.statistics import Moments, RareCategories, State, Statistic
-from blossom.learning.statistics.base import floats, ints, number
+from blossom.learning.preparation import (
+    Asking,
+    Knowledge,
+    Role,
+    Transformer,
+    output_moments,
+    source_column,
+    spread,
+)
+from blossom.learning.statistics import Categories, Extremes, RareCategories, State
+from blossom.learning.statistics.base import floats, ints, number, scalar_list
 from blossom.plan.errors import ConfigError, PlanError
 
 
@@ -41,27 +52,67 @@ class StandardScaler(Transformer):
         return design.rescaled(shift, scale).blocks
 
 
-def output_moments(design: Design, knowledge: Knowledge) -> Asking[tuple[Floats, Floats]]:
-    """Mean and standard deviation of each output of a design; asks the sites only about category levels."""
-    mean, deviation = np.zeros(design.width), np.zeros(design.width)
-    unknown_blocks: list[Block] = []
-    unknown_outputs: list[int] = []
-    at = 0
-    for block in design.blocks:
-        if isinstance(block, Numeric):
-            known = knowledge.moments[block.column]
-            mean[at] = (known.mean - block.shift) / block.scale
-            deviation[at] = known.deviation / abs(block.scale)
+class MinMaxScaler(Transformer):
+    """Map each column's bounds to `feature_range`.
+
+    The smallest and largest values of a column are values of single rows. So `bounds` are given, or else the sites are asked,
+    and those whose `min_group` is above 1 refuse; rows that may move to the hub are asked there.
+
+    Args:
+        feature_range: What the bounds become.
+        bounds: (low, high) for each column, in the order of the columns; None: the smallest and largest values.
+        clip: False only: values outside the bounds are mapped outside the range.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_range: tuple[float, float] = (0.0, 1.0),
+        bounds: Sequence[tuple[float, float]] | None = None,
+        clip: bool = False,
+    ) -> None:
+        self.feature_range = feature_range
+        self.bounds = bounds
+        self.clip = clip
+        self.validate()
+
+    def validate(self) -> None:
+        require_choice("MinMaxScaler", "clip", self.clip, (False,))
+        for name, pairs in (("feature_range", [self.feature_range]), ("bounds", self.bounds or ())):
+            for pair in pairs:
+                if isinstance(pair, int | float | str):
+                    raise ConfigError(f"{name} holds {pair!r:.60}, not (low, high)", where="MinMaxScaler")
+                if len(pair) != 2:
+                    raise ConfigError(f"{name} holds {pair!r:.60}, not (low, high)", where="MinMaxScaler")
+                for value in pair:
+                    require_number("MinMaxScaler", name, value, above=-math.inf)
+                if pair[0] > pair[1] or (name == "feature_range" and pair[0] == pair[1]):
+                    raise ConfigError(
+                        f"{name} holds {pair!r:.60}, which is not ascending", where="MinMaxScaler"
+                    )
+        self.feature_range = (self.feature_range[0], self.feature_range[1])
+        self.bounds = None if self.bounds is None else [(low, high) for low, high in self.bounds]
+
+    def roles(self, columns: Sequence[str]) -> list[tuple[str, Role]]:
+        return [(name, "numeric") for name in columns]
+
+    def prepare(self, blocks: tuple[Block, ...], knowledge: Knowledge) -> Asking[tuple[Block, ...]]:
+        del knowledge
+        design = Design(blocks)
+        if self.bounds is None:
+            (state,) = yield [Extremes(design)]
+            low, high = floats(state, "low"), floats(state, "high")
         else:
-            unknown_blocks.append(block)
-            unknown_outputs.extend(range(at, at + len(block.names)))
-        at += len(block.names)
-    if unknown_outputs:
-        states = yield [Moments(Design(tuple(unknown_blocks)), knowledge.target)]
-        rows = max(number(states[0], "n"), 1.0)
-        mean[unknown_outputs] = floats(states[0], "mean")[: len(unknown_outputs)]
-        deviation[unknown_outputs] = np.sqrt(floats(states[0], "m2")[: len(unknown_outputs)] / rows)
-    return mean, deviation
+            if len(self.bounds) != design.width:
+                raise ConfigError(
+                    f"bounds has {len(self.bounds)} pairs for {design.width} columns",
+                    where="MinMaxScaler",
+                    hint=f"in the order {', '.join(design.names[:8])}",
+                )
+            low, high = np.asarray(self.bounds, np.float64).T
+        start, stop = self.feature_range
+        width = np.where(high > low, high - low, 1.0) / (stop - start)
+        return design.rescaled(low - start * width, width).blocks
 
 
 class OneHotEncoder(Transformer):
@@ -139,17 +190,22 @@ class OneHotEncoder(Transformer):
 
     def prepare(self, blocks: tuple[Block, ...], knowledge: Knowledge) -> Asking[tuple[Block, ...]]:
         columns = [source_column(block, "OneHotEncoder") for block in blocks]
+        fills = [_category_fill(block) for block in blocks]
         given = self._given(columns)
-        candidates = (
-            [self._frequent(name, knowledge) for name in columns]
-            if given is None
-            else [tuple(values) for values in given]
-        )
-        target = knowledge.target if knowledge.target.classes is not None else None
-        states = yield _questions(columns, candidates, target)
+        if given is None:
+            candidates = yield from self._found(columns, fills, knowledge)
+        else:
+            candidates = [tuple(values) for values in given]
+        target = knowledge.target
+        if target is not None and target.classes is None:
+            target = None
+        states = yield [
+            RareCategories(name, values, target, fill)
+            for name, values, fill in zip(columns, candidates, fills, strict=True)
+        ]
         joined: list[Block] = []
-        for name, values, state in zip(columns, candidates, states, strict=True):
-            block = self._levels(name, values, state, given is not None)
+        for name, values, state, fill in zip(columns, candidates, states, fills, strict=True):
+            block = replace(self._levels(name, values, state, given is not None), fill=fill)
             if not block.level_names:
                 raise PlanError(
                     f"column {name!r} has no category with enough units",
@@ -158,10 +214,25 @@ class OneHotEncoder(Transformer):
             joined.append(block)
         return tuple(joined)
 
-    def _frequent(self, name: str, knowledge: Knowledge) -> tuple[Scalar, ...]:
-        values, rows = knowledge.categories[name]
+    def _found(
+        self, columns: Sequence[str], fills: Sequence[Scalar | None], knowledge: Knowledge
+    ) -> Asking[list[tuple[Scalar, ...]]]:
+        """The frequent categories of each column; asks about those that an imputer fills."""
+        open_columns = [
+            (name, fill)
+            for name, fill in zip(columns, fills, strict=True)
+            if fill is not None or name not in knowledge.categories
+        ]
+        known = dict(knowledge.categories)
+        if open_columns:
+            states = yield [Categories(name, fill) for name, fill in open_columns]
+            for (name, _), state in zip(open_columns, states, strict=True):
+                known[name] = scalar_list(state, "values"), ints(state, "rows").tolist()
         least = self.min_frequency or 0
-        return tuple(value for value, count in zip(values, rows, strict=True) if count >= least)
+        return [
+            tuple(value for value, count in zip(*known[name], strict=True) if count >= least)
+            for name in columns
+        ]
 
     def _levels(self, name: str, values: tuple[Scalar, ...], state: State, given: bool) -> Levels:
         marked = ints(state, "marked") > 0
@@ -172,7 +243,11 @@ class OneHotEncoder(Transformer):
         return Levels.plain(name, kept, rest=rest, drop=self.drop == "first")
 
 
-def _questions(
-    columns: Sequence[str], candidates: Sequence[tuple[Scalar, ...]], target: Target | None
-) -> list[Statistic]:
-    return [RareCategories(name, values, target) for name, values in zip(columns, candidates, strict=True)]
+def _category_fill(block: Block) -> Scalar | None:
+    fill = block.fill if isinstance(block, Numeric) else None
+    if isinstance(fill, float):
+        raise PlanError(
+            f"column {block.columns[0]!r} is filled with {fill!r}, which is no category",
+            hint='fill it with a text or a whole number, or strategy="most_frequent"',
+        )
+    return fill

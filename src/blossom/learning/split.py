@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Bools, column
-from blossom.learning.units import Hashes, hashes
+from blossom.learning.columns import Bools, column
+from blossom.learning.units import Hashes, hashes, mixed
 from blossom.plan.errors import ConfigError
 
 
@@ -34,15 +34,7 @@ def split(batch: pa.RecordBatch, keys: Sequence[str], fraction: float, seed: int
             f"validate={fraction!r} is not between 0 and 1", hint="for example validate=0.2 holds out a fifth"
         )
     key = f"blossom split {seed}".encode()
-    mixed: Hashes = np.zeros(batch.num_rows, np.uint64)
+    spread: Hashes = np.zeros(batch.num_rows, np.uint64)
     for name in keys or batch.schema.names:
-        mixed = _mix(mixed) ^ hashes(column(batch, name), key)
-    return _mix(mixed) < np.uint64(min(round(fraction * 2**63) * 2, 2**64 - 1))
-
-
-def _mix(values: Hashes) -> Hashes:
-    """A bijection that spreads every bit over the word (the finaliser of SplitMix64, Steele et al. 2014)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        spread = mixed(spread) ^ hashes(column(batch, name), key)
+    return mixed(spread) < np.uint64(min(round(fraction * 2**63) * 2, 2**64 - 1))

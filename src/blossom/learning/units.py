@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from blossom.learning.design import Ints, column
+from blossom.learning.columns import Ints, column
 
 Hashes = NDArray[np.uint64]
 
 _COMPACT = 1 << 16
 """New rows that a counter lets wait before it sorts them in."""
+
+_NULL = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hashes(values: pa.Array, key: bytes = b"") -> Hashes:
@@ -54,6 +58,51 @@ def _hash(key: bytes, tag: bytes, value: Any) -> int:
     return int.from_bytes(hashlib.blake2b(body, digest_size=8, key=key).digest(), "big")
 
 
+def mixed(values: Hashes) -> Hashes:
+    """A bijection that spreads every bit over the word (the finaliser of SplitMix64, Steele et al. 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+class _Latest(threading.local):
+    """What each thread computed last for one block of rows: many checks look at the same block."""
+
+    def __init__(self) -> None:
+        self.block: weakref.ref[pa.RecordBatch] | None = None
+        self.found: dict[str, Hashes] = {}
+
+
+_latest = _Latest()
+
+
+def identities(batch: pa.RecordBatch, unit: str) -> Hashes:
+    """A number for each row that tells the units of a column apart; equal only within one process, all nulls are one."""
+    known = None if _latest.block is None else _latest.block()
+    if known is not batch:
+        _latest.block, _latest.found = weakref.ref(batch), {}
+    if unit not in _latest.found:
+        _latest.found[unit] = _identities(column(batch, unit))
+    return _latest.found[unit]
+
+
+def _identities(values: pa.Array) -> Hashes:
+    if not pa.types.is_integer(values.type):
+        return hashes(values)
+    whole = (
+        np.asarray(pc.fill_null(values, 0).to_numpy(zero_copy_only=False)).astype(np.int64).view(np.uint64)
+    )
+    found = mixed(whole)
+    if values.null_count:
+        found = np.where(np.asarray(values.is_null().to_numpy(zero_copy_only=False)), _NULL, found)
+    return found
+
+
+Reach = Callable[[int], int]
+"""Over ascending cells, each with a row: where a run from a position first holds enough units (an end; past all for never)."""
+
+
 class RowCounts:
     """Counts rows a cell; the unit is the row."""
 
@@ -78,20 +127,20 @@ class RowCounts:
         """The count over several cells together."""
         return int(self._counts[[cell for cell in cells if cell < len(self._counts)]].sum())
 
-    def growing(self) -> Callable[[int], int]:
-        """A function that takes in one more cell a call and gives the count of all it took."""
-        taken = 0
-
-        def take(cell: int) -> int:
-            nonlocal taken
-            taken += self.union([cell])
-            return taken
-
-        return take
+    def reach(self, cells: Ints, least: int) -> Reach:
+        """See `Reach`."""
+        known = np.zeros(len(cells), np.int64)
+        inside = cells < len(self._counts)
+        known[inside] = self._counts[cells[inside]]
+        mass = np.concatenate([[0], np.cumsum(known)])
+        ends: list[int] = np.searchsorted(mass, mass[:-1] + least, "left").tolist()
+        return ends.__getitem__
 
 
 class UnitCounts:
     """Counts distinct values of a unit column a cell, exactly below `cap` and as `cap` from there on.
+
+    A null describes no unit and is not counted.
 
     Holds at most `cap` hashes a cell; rows of a cell that is full cost nothing but the look.
     """
@@ -114,8 +163,11 @@ class UnitCounts:
         open_cells = ~self._full[cells]
         if not open_cells.any():
             return
+        units = column(batch, self._unit)
+        if units.null_count:
+            open_cells &= np.asarray(units.is_valid().to_numpy(zero_copy_only=False), np.bool_)[rows]
         cells, rows = cells[open_cells], rows[open_cells]
-        self._new.append((cells, hashes(column(batch, self._unit).take(pa.array(rows)))))
+        self._new.append((cells, identities(batch, self._unit)[rows]))
         self._waiting += len(cells)
         if self._waiting > max(_COMPACT, len(self._cells)):
             self._compact()
@@ -147,17 +199,35 @@ class UnitCounts:
         self._compact()
         return len(np.unique(self._hashes[np.isin(self._cells, np.asarray(cells, np.int64))]))
 
-    def growing(self) -> Callable[[int], int]:
-        """A function that takes in one more cell a call and gives the distinct units of all it took."""
+    def reach(self, cells: Ints, least: int) -> Reach:
+        """See `Reach`."""
         self._compact()
-        taken: set[int] = set()
+        chosen = np.isin(self._cells, cells)
+        place: list[int] = np.searchsorted(cells, self._cells[chosen]).tolist()
+        first: list[int] = np.searchsorted(self._cells[chosen], cells).tolist()
+        before: list[int] = _previous(self._hashes[chosen]).tolist()
+        beyond = len(cells) + 1
 
-        def take(cell: int) -> int:
-            start, stop = np.searchsorted(self._cells, [cell, cell + 1])
-            taken.update(self._hashes[start:stop].tolist())
-            return len(taken)
+        def end(start: int) -> int:
+            # a unit counts at its first place in the run: where its previous place lies before the run
+            opening, missing = first[start], least
+            for entry in range(opening, len(place)):
+                if before[entry] < opening:
+                    missing -= 1
+                    if not missing:
+                        return place[entry] + 1
+            return beyond
 
-        return take
+        return end
+
+
+def _previous(units: Hashes) -> Ints:
+    """For each entry the last earlier entry of the same unit; -1 for none."""
+    order = np.argsort(units, kind="stable")
+    before = np.full(len(units), -1, np.int64)
+    same = units[order][1:] == units[order][:-1]
+    before[order[1:][same]] = order[:-1][same]
+    return before
 
 
 class Tally:
@@ -185,7 +255,7 @@ class Tally:
         """The count over several cells together."""
         return min(counter.union(cells) for counter in self._counters)
 
-    def runs(self, cells: Sequence[int], least: int) -> list[tuple[int, int]]:
+    def runs(self, cells: Ints, least: int) -> list[tuple[int, int]]:
         """Adjacent cells joined until each run holds at least `least` units; a last, smaller run joins the one before.
 
         Args:
@@ -196,13 +266,14 @@ class Tally:
             Half-open ranges of positions in `cells`; none where all cells together hold fewer than `least`.
         """
         found: list[tuple[int, int]] = []
-        start = 0
-        growing = [counter.growing() for counter in self._counters]
-        for position, cell in enumerate(cells):
-            if min([take(cell) for take in growing]) >= least:
-                found.append((start, position + 1))
-                start = position + 1
-                growing = [counter.growing() for counter in self._counters]
-        if found and start < len(cells):
-            found[-1] = (found[-1][0], len(cells))
+        reaches = [counter.reach(cells, least) for counter in self._counters]
+        start, count = 0, len(cells)
+        while start < count:
+            end = max([reach(start) for reach in reaches])
+            if end > count:
+                break
+            found.append((start, end))
+            start = end
+        if found and start < count:
+            found[-1] = (found[-1][0], count)
         return found

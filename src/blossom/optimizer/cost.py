@@ -155,9 +155,12 @@ def _pairs(engine: PlatformFacts, node: Join, below: list[Cardinality]) -> float
     """Seconds for the links of a join that compare every row of one side with every row of the other."""
     compared = 0.0
     for link, size in zip(node.links, below[1:], strict=False):
-        equal = any(isinstance(p, Call) and p.op == "Equals" for each in link.predicates for p in conjuncts(each))
+        equal = any(
+            isinstance(p, Call) and p.op == "Equals" for each in link.predicates for p in conjuncts(each)
+        )
         if link.how in engine.loops or not equal:
-            compared += below[0].expected * size.expected
+            # rows after several joins and filters are often a hundredfold more than expected, and this work grows with their product
+            compared += min(below[0].high, 100 * below[0].expected) * size.expected
     return compared / engine.pairs
 
 

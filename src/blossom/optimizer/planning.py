@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from blossom.optimizer.refusing import refused
 from blossom.optimizer.subqueries import spine
 from blossom.plan.errors import PlanError, PolicyError, Refusal, listed
 from blossom.plan.relations import Copies, Model, Parts, Received, Relation, Scan
+from blossom.plan.schema import Schema
 
 ALTERNATIVES = 5
 """How many of the cheapest alternatives are looked at for a fragment's reasons."""
@@ -149,6 +150,8 @@ class _Task:
         k = len(self.locations)
         self.masks: Bools = np.ones((len(self.table) + 1, k, k), dtype=np.bool_)
         self.masks[-1] = np.eye(k, dtype=np.bool_)
+        for number, target in self._untakeable():
+            self.masks[number, np.arange(k) != target, target] = False
         # A copy is taken where it lies, and a model is written into the fragment that predicts with it.
         stays = [
             isinstance(self.table[v].relation, Copies) or isinstance(self.table[u].relation, Model)
@@ -171,6 +174,17 @@ class _Task:
             mask=np.array(mask, dtype=np.int64),
             any_of=np.array([isinstance(node.relation, Copies) for node in self.table]),
         )
+
+    def _untakeable(self) -> Iterator[tuple[int, int]]:
+        """Node and location numbers, where the node's rows have a type that the platform cannot take in."""
+        known: dict[tuple[int, Schema], bool] = {}
+        for node in self.table:
+            schema = node.relation.schema
+            for i, location in enumerate(self.locations):
+                if (i, schema) not in known:
+                    known[i, schema] = self.catalogue.unsupported(location, Received("input", schema)) is not None
+                if known[i, schema]:
+                    yield node.number, i
 
     def _place(self, problem: Problem) -> Assignment | Infeasible:
         """The cheapest assignment that obeys the policies.
@@ -360,7 +374,7 @@ class _Task:
             more = forced[nearest] - found.assignment.total
             there = self.locations[other[nearest]]
             reasons.append(f"{there} was considered: {_seconds(more)} more")
-        if found.note is not None:
+        if found.note is not None and found.note.startswith(("all on ", f"{here.site} stays on ")):
             reasons.append(found.note)
         return tuple(dict.fromkeys(reasons))
 

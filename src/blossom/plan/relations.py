@@ -5,7 +5,7 @@ Nodes are compared by identity and may be shared (a plan is a graph without cycl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -501,6 +501,21 @@ def substitute(expression: Expression, rule: Callable[[Column], Expression]) -> 
 def identity(relation: Relation) -> tuple[Named, ...]:
     """Each column of a relation as a value of a projection over it."""
     return tuple((name, Column(name, dtype)) for name, dtype in relation.schema.items())
+
+
+def work_key(node: Relation) -> Hashable:
+    """A node's own work, apart from where its inputs come from: equal keys ask the same of an engine.
+
+    Subqueries are compared by identity of their plans.
+    """
+    own = tuple(value for value in node_fields(node).values() if not _holds_relations(value))
+    return (type(node).__name__, own, tuple(child.schema for child in node.inputs))
+
+
+def _holds_relations(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and isinstance(value[0], Relation)
+    return isinstance(value, Relation)
 
 
 def node_fields(node: Relation) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def _node(
     leaf: Callable[[rel.Relation], ops.Relation],
     outer: tuple[Scope, ...],
 ) -> ops.Relation:
+    if isinstance(node, rel.Filter) and isinstance(inputs[0], ops.Aggregate) and not inputs[0].groups:
+        inputs = [ops.Project(inputs[0], inputs[0].fields)]  # a filter may not name a reduction, seen through any field
     scopes = (*outer, dict(enumerate(inputs)))
 
     def value(item: Expression) -> ops.Value:

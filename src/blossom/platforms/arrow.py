@@ -47,7 +47,7 @@ def arrow_type(text: str) -> pa.DataType:
 
 def _declared(dtype: dt.DataType) -> pa.DataType:
     # Ibis gives `not null` flags to the children of nested types; they are not kept here, as engines disagree on them.
-    return _plain(dtype.to_pyarrow())
+    return plain_layout(dtype.to_pyarrow())
 
 
 def conform(
@@ -159,6 +159,24 @@ def _stream(
             finished()
 
 
+def gathered(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Join an engine's small batches to batches of about 1 MiB (a copy, cheaper than what each batch costs on its way)."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        waiting: list[pa.RecordBatch] = []
+        size = 0
+        for batch in reader:
+            waiting.append(batch)
+            size += batch.nbytes
+            if size >= BATCH_BYTES:
+                yield pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
+                waiting, size = [], 0
+        if waiting:
+            yield pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
 def split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Cut a batch of more than 2 MiB into parts of about 1 MiB (no copy)."""
     size = batch.nbytes
@@ -204,7 +222,7 @@ def _conversion(
 @lru_cache(maxsize=4096)
 def _types(arrived: pa.DataType, text: str) -> tuple[pa.DataType, pa.DataType]:
     """The arrived type in plain layout, and the type that the column leaves with."""
-    plain = _plain(arrived)
+    plain = plain_layout(arrived)
     return plain, _target(plain, datatype(text))
 
 
@@ -222,22 +240,22 @@ def _recast(array: pa.Array, target: pa.DataType) -> pa.Array:
     return array.cast(target)
 
 
-def _plain(dtype: pa.DataType) -> pa.DataType:
-    """The same values in Arrow's plain layout."""
+def plain_layout(dtype: pa.DataType) -> pa.DataType:
+    """The type of the same values in Arrow's plain layout: no views, dictionaries, runs or extensions, small offsets."""
     if isinstance(dtype, pa.BaseExtensionType):
-        return _plain(dtype.storage_type)
+        return plain_layout(dtype.storage_type)
     if pa.types.is_dictionary(dtype) or pa.types.is_run_end_encoded(dtype):
-        return _plain(dtype.value_type)
+        return plain_layout(dtype.value_type)
     if pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
         return pa.string()
     if pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype):
         return pa.binary()
     if pa.types.is_map(dtype):
-        return pa.map_(_plain(dtype.key_type), _plain(dtype.item_type))
+        return pa.map_(plain_layout(dtype.key_type), plain_layout(dtype.item_type))
     if pa.types.is_struct(dtype):
-        return pa.struct([pa.field(child.name, _plain(child.type)) for child in dtype])
+        return pa.struct([pa.field(child.name, plain_layout(child.type)) for child in dtype])
     if pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype):
-        return pa.list_(pa.field("item", _plain(dtype.value_type)))
+        return pa.list_(pa.field("item", plain_layout(dtype.value_type)))
     return dtype
 
 

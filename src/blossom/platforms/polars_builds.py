@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -87,6 +88,19 @@ def float64(*terms: Term) -> list[pl.Expr]:
 def of_floats(apply: Callable[..., pl.Expr]) -> Build:
     """A function over doubles."""
     return lambda call, args: Term(apply(*float64(*args)).cast(pl.Float64), pl.Float64)
+
+
+def power(call: Call, args: list[Any]) -> Term:
+    """A power of doubles."""
+    base, exponent = float64(*args)
+    raised = base.pow(exponent)
+    if args[1].value is not None and float(args[1].value) == _HALF:
+        # Polars takes a square root, whose domain is smaller
+        raised = pl.when(base == -math.inf).then(math.inf).otherwise(raised)
+    return Term(raised.cast(pl.Float64), pl.Float64)
+
+
+_HALF = 0.5
 
 
 def floor_divide(call: Call, args: list[Any]) -> Term:

@@ -154,11 +154,13 @@ def like(call: Call) -> str | None:
 
 
 def replace(call: Call) -> str | None:
-    """The pattern must be a literal that is not empty."""
-    pattern = call.args[1]
-    if isinstance(pattern, Literal) and isinstance(pattern.value, str) and pattern.value:
+    """Pattern and replacement must be literals, the pattern not empty (Polars would put the replacement everywhere)."""
+    _, pattern, replacement = (arg.value if isinstance(arg, Literal) else None for arg in call.args)
+    if isinstance(pattern, str) and pattern and isinstance(replacement, str):
         return None
-    return "StringReplace is translated only with a literal pattern that is not empty"
+    return (
+        "StringReplace is translated only with a literal pattern that is not empty and a literal replacement"
+    )
 
 
 def unit(allowed: Mapping[str, Any]) -> Check:

@@ -187,7 +187,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Divide": Operation(_TWO_NUMBERS, build.of_floats(lambda a, b: a / b)),
     "FloorDivide": Operation(_TWO_NUMBERS, build.floor_divide, check.literal_divisor),
     "Modulus": Operation((WHOLE, WHOLE), build.remainder, check.literal_divisor),
-    "Power": Operation(_TWO_NUMBERS, build.of_floats(lambda a, b: a.pow(b))),
+    "Power": Operation(_TWO_NUMBERS, build.power),
     "Negate": Operation((NUMBER,), build.negate),
     "Abs": Operation((NUMBER,), build.absolute),
     "Ceil": Operation((NUMBER,), build.rounding(pl.Expr.ceil)),

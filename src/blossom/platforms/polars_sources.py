@@ -130,10 +130,11 @@ def _scan_csv(source: TableSource, where: str) -> pl.LazyFrame:
     if header:
         return scan(schema_overrides=declared)
     # DuckDB's names for columns without any, so that a file has the same columns on both
-    width = len(scan().collect_schema())
-    names = [f"column{i:0{len(str(width - 1))}d}" for i in range(width)]
-    own = {f"column_{i + 1}": declared[name] for i, name in enumerate(names) if name in declared}
-    return scan(schema_overrides=own).rename({f"column_{i + 1}": name for i, name in enumerate(names)})
+    found = list(scan().collect_schema())
+    digits = len(str(len(found) - 1))
+    names = {own: f"column{i:0{digits}d}" for i, own in enumerate(found)}
+    overrides = {own: declared[name] for own, name in names.items() if name in declared}
+    return scan(schema_overrides=overrides).rename(names)
 
 
 def _scan_json(source: TableSource, where: str) -> pl.LazyFrame:

@@ -18,9 +18,10 @@ from blossom.plan import relations as rel
 from blossom.plan.errors import PlatformError, unknown
 from blossom.plan.schema import Schema, datatype
 from blossom.platforms.arrow import BATCH_BYTES, conform
+from blossom.platforms.families import Family, family
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.postgresql_dialect import Compiler
-from blossom.platforms.postgresql_operations import DIFFERS, Digits, Family, digits, family, node_refusal
+from blossom.platforms.postgresql_operations import ALLOWED, DIFFERS, Digits, digits
 from blossom.platforms.postgresql_session import Pool, Session, cancelling, told
 from blossom.platforms.sql import (
     Compiled,
@@ -137,10 +138,11 @@ class PostgreSQL(Platform):
                     assert source.source is not None
                     relation = name = _qualified(source.source)
                     found = _table_columns(session, name)
+                values, schema = _columns(found, source, where)
+                text = f"(SELECT {', '.join(values)} FROM {relation})"  # noqa: S608 - the site's owner wrote it
+                session.execute(f"SELECT * FROM {text} AS q LIMIT 0")  # noqa: S608 - a declared type may not fit
         except PlatformError as error:
             raise PlatformError(error.what, where=where, hint=error.hint) from None
-        values, schema = _columns(found, source, where)
-        text = f"(SELECT {', '.join(values)} FROM {relation})"  # noqa: S608 - the site's owner wrote it
         with self._lock:
             self._tables[table] = _Published(text, schema, name)
         return schema
@@ -164,7 +166,7 @@ class PostgreSQL(Platform):
     # -- running ------------------------------------------------------------------------------------------------------
 
     def unsupported(self, node: rel.Relation) -> str | None:
-        return node_refusal(node) or self._compiler.refusal(node)
+        return ALLOWED.node_refusal(node) or self._compiler.refusal(node)
 
     def _leaf(self, node: rel.Relation) -> ops.Relation:
         if isinstance(node, rel.Scan):
@@ -383,6 +385,10 @@ def _column(column: _Found, declared: str | None, name: str, where: str) -> tupl
         # equal text could be other text: compare bytes
         value = f'{value} COLLATE "C"'
     if declared is not None:
+        if family(declared) is Family.OTHER:
+            raise PlatformError(
+                f"column {name!r}: the type {declared} is not read from PostgreSQL", where=where
+            )
         if plain is None or datatype(plain) != datatype(declared):
             value = f"CAST({value} AS {PostgresType.to_string(datatype(declared))})"
         return value, declared

@@ -27,6 +27,7 @@ PLATFORMS: Mapping[str, Entry] = {
     "python": Entry("blossom.platforms.python", "Python"),
     "polars": Entry("blossom.platforms.polars", "Polars", "polars"),
     "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
+    "datafusion": Entry("blossom.platforms.datafusion", "DataFusion", "datafusion"),
 }
 
 _importing = threading.Lock()

@@ -129,8 +129,9 @@ def refusal(node: rel.Relation) -> str | None:
         return f"{type(node).__name__} is not supported on SQLite"
     if isinstance(node, rel.Received):
         for name, text in node.schema.items():
-            if family(datatype(text)) is None:
-                return f"column {name!r}: SQLite cannot hold {text}"
+            if family(datatype(text)) in (None, "float"):
+                nan = ", which may hold a NaN" if family(datatype(text)) else ""
+                return f"column {name!r}: SQLite cannot hold {text}{nan}"
     if isinstance(node, rel.Join):
         for link in node.links:
             if link.how not in _HOWS:

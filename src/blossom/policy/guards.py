@@ -1,20 +1,11 @@
-"""Guards: the counts of units that a site computes beside an aggregate, and the cut of a fragment at each of them."""
+"""Guards: the rows that a site looks at beside an aggregate, and the cut of a fragment at each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from blossom.plan.expressions import (
-    Call,
-    Column,
-    Expression,
-    Literal,
-    Named,
-    Subquery,
-    columns,
-    transform,
-)
+from blossom.plan.expressions import Call, Column, Expression, Named, Subquery, transform
 from blossom.plan.lineage import subqueries
 from blossom.plan.relations import (
     Aggregate,
@@ -28,7 +19,8 @@ from blossom.plan.relations import (
     identity,
 )
 from blossom.plan.schema import Schema
-from blossom.policy.aggregates import reduced, reductions
+from blossom.policy.aggregates import reductions
+from blossom.policy.facets import Facet, Facets
 from blossom.policy.states import Carrier, State, Unit, null_column, unit_column
 
 
@@ -38,17 +30,21 @@ class Stage:
 
     Attributes:
         key: The key of the `Received` leaf that stands for its gated rows in later stages and in the remaining plan.
-        query: The aggregate with its guard columns; leaves may be `Received` of earlier stages.
-        guards: Names of the guard columns.
-        min_groups: What each of them must at least be.
-        columns: The columns that stay once the guards are taken off, with their types.
+        query: The aggregate, with a count of rows for each facet; leaves may be `Received` of earlier stages.
+        detail: The rows that it folds: its keys, their units and the values folded; never leaves the site.
+        units: The private tables whose rows it folds, one entry an occurrence.
+        keys: Names of the group keys; in `detail` they are `__key_0`, `__key_1` and so on.
+        facets: The sets of rows that its reductions range over; the first is all rows of a cell.
+        columns: The columns that stay once the counts are taken off, with their types.
         tables: The private tables that it describes.
     """
 
     key: str
     query: Relation
-    guards: tuple[str, ...]
-    min_groups: tuple[int, ...]
+    detail: Relation
+    units: tuple[Unit, ...]
+    keys: tuple[str, ...]
+    facets: tuple[Facet, ...]
     columns: Schema
     tables: tuple[str, ...]
 
@@ -193,54 +189,33 @@ def carried(unit: Unit, index: int) -> Carrier:
 
 
 def _stage(key: str, node: Aggregate, cutter: Cutter) -> Stage:
-    units = cutter.states[id(node.input)].units
-    rebuilt = cutter.rebuilt(node, (cutter.carry(node.input),))
-    assert isinstance(rebuilt, Aggregate)
-    counts: dict[tuple[int, Expression | None], str] = {}
-    metrics: list[Named] = []
-    guards: list[int] = []
-    conditions: dict[Expression | None, None] = {None: None}
-    for _, expression in rebuilt.metrics:
-        for call in reductions(expression):
-            conditions[_condition(call)] = None
-    for condition in conditions:
-        for index, unit in enumerate(units):
-            name = f"__guard_{len(counts)}"
-            counts[index, condition] = name
-            metrics.append((name, _count(unit, index, condition)))
-            guards.append(unit.min_group)
+    below = cutter.states[id(node.input)]
+    carried_ = cutter.rebuilt(node, (cutter.carry(node.input),))
+    plain = cutter.rebuilt(node, (cutter.cut(node.input),))
+    assert isinstance(carried_, Aggregate)
+    assert isinstance(plain, Aggregate)
+    facets = Facets(below)
+    facets.take_all(call for _, expression in carried_.metrics for call in reductions(expression))
+    found = facets.found()
+    controls = tuple(
+        (facet.control, Call("CountStar", (condition,), "int64")) for facet, condition in found
+    )
+    keys: list[Named] = [(f"__key_{i}", value) for i, (_, value) in enumerate(carried_.groups)]
+    units: list[Named] = [
+        named
+        for i, unit in enumerate(below.units)
+        for named in (
+            (unit_column(i), Column(unit_column(i), unit.dtype)),
+            (null_column(i), Column(null_column(i), "int8")),
+        )
+    ]
     return Stage(
         key,
-        replace(rebuilt, metrics=(*rebuilt.metrics, *metrics)),
-        tuple(counts.values()),
-        tuple(guards),
+        replace(plain, metrics=(*plain.metrics, *controls)),
+        Project(carried_.input, (*keys, *units, *facets.columns())),
+        below.units,
+        tuple(name for name, _ in node.groups),
+        tuple(facet for facet, _ in found),
         node.schema,
-        tuple(sorted({unit.table for unit in units})),
+        tuple(sorted({unit.table for unit in below.units})),
     )
-
-
-def _condition(call: Call) -> Expression | None:
-    """On which rows a reduction looks: where its arguments are not null and its `where` holds. None: on all."""
-    parts = reduced(call)
-    found = parts.where
-    for value in dict.fromkeys(parts.values):
-        if columns(value):
-            present = Call("NotNull", (value,), "boolean")
-            found = present if found is None else Call("And", (found, present), "boolean")
-    return found
-
-
-def _count(unit: Unit, index: int, condition: Expression | None) -> Expression:
-    """The number of distinct units on the rows of a condition; null units count as one together.
-
-    Rows that an outer join made up have neither unit nor null mark and count as none.
-    """
-    value: Expression = Column(unit_column(index), unit.dtype)
-    null: Expression = Column(null_column(index), "int8")
-    if condition is not None:
-        value = Call(
-            "IfElse", (condition, value, Literal(None, unit.dtype.lstrip("!"))), unit.dtype.lstrip("!")
-        )
-        null = Call("IfElse", (condition, null, Literal(0, "int8")), "int8")
-    distinct = Call("CountDistinct", (value, None), "int64")
-    return Call("Add", (distinct, Call("Max", (null, None), "int8")), "int64")

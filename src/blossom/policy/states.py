@@ -113,5 +113,5 @@ def null_column(index: int) -> str:
     return f"__null_{index}"
 
 
-RESERVED = ("__unit_", "__null_", "__guard_")
+RESERVED = ("__unit_", "__null_", "__guard_", "__key_", "__value_", "__where_")
 """Prefixes of hidden columns; a plan may not use them."""

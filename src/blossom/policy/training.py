@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from blossom.plan.errors import PolicyError, Refusal
 from blossom.plan.expressions import Column, Named
 from blossom.plan.relations import Project, Relation
+from blossom.policy.facets import Content, column_content
 from blossom.policy.guards import Cutter, Guarded, guard
 from blossom.policy.judging import Judging, Use
 from blossom.policy.kept import NOTHING_KEPT, Kept
@@ -37,6 +38,7 @@ class TrainingVerdict:
         tables: The site's tables in it.
         plan: The rows to fit on: features, target, and a `__unit_<table>` column for each private table in them. They stay at the
             site. None when refused.
+        contents: The columns that the model reads, as the ledger tells them apart.
         units: These unit columns. The site refuses the fit where one of them has fewer distinct non-null values than its minimum.
     """
 
@@ -46,6 +48,7 @@ class TrainingVerdict:
     tables: tuple[str, ...]
     plan: Guarded | None
     units: tuple[TrainingUnit, ...]
+    contents: tuple[Content, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -115,7 +118,10 @@ def judge_training(
         for index, unit in enumerate(units)
     ]
     root = Project(cutter.carry(fragment), tuple(values))
-    return TrainingVerdict(site, (), judging.uses(), tables, Guarded(cut.stages, root), units)
+    contents = tuple(
+        column_content(fragment.column(name), state.value(name), frozenset({"size"})) for name in dict.fromkeys(used)
+    )
+    return TrainingVerdict(site, (), judging.uses(), tables, Guarded(cut.stages, root), units, contents)
 
 
 def _updates(state: State, rules: Rules) -> list[Refusal]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import pyarrow as pa
 
 from blossom.plan.errors import PlanError, unknown
-from blossom.plan.relations import Received, Relation, Scan, rewrite
+from blossom.plan.relations import Received, Relation, Scan, rewrite, work_key
 from blossom.plan.schema import Schema
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.registry import open_platform
@@ -16,6 +16,10 @@ from blossom.sites.config.model import PlatformConfig
 from blossom.sites.functions import Functions
 
 Predictor = Callable[[str], Callable[[pa.RecordBatch], Sequence[pa.Array]]]
+
+
+_ABILITIES = 20_000
+"""Answers about what an engine can do that a place remembers."""
 
 
 class Place:
@@ -31,6 +35,7 @@ class Place:
         self._lock = threading.RLock()
         self._open: dict[str, Platform] = {}
         self._local: dict[str, pa.Table] = {}
+        self._abilities: dict[Hashable, str | None] = {}
 
     def platform(self, name: str) -> Platform:
         """The platform of that name, opened.
@@ -50,6 +55,15 @@ class Place:
                     options |= {"functions": self._functions, "predictor": self._predictor}
                 self._open[name] = open_platform(config.kind, name, options)
             return self._open[name]
+
+    def unsupported(self, platform: str, node: Relation) -> str | None:
+        """Why a node cannot run on a platform here. Engines compile or try an expression to find out, so answers are kept."""
+        key = (platform, work_key(node))
+        if key not in self._abilities:
+            if len(self._abilities) >= _ABILITIES:
+                self._abilities.clear()
+            self._abilities[key] = self.platform(platform).unsupported(node)
+        return self._abilities[key]
 
     def publish(self, table: str, platform: str, source: TableSource) -> Schema:
         """Make a table readable on a platform of this place."""

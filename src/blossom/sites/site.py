@@ -6,28 +6,31 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from blossom.learning.statistics.base import State, Statistic
-from blossom.plan.errors import BlossomError, PlanError, PolicyError, Refusal, SiteError
+from blossom.plan.errors import BlossomError, PlanError, PlatformError, PolicyError, Refusal, SiteError
 from blossom.plan.expressions import Subquery, walk
-from blossom.plan.relations import Received, Relation
+from blossom.plan.relations import Received, Relation, Scan
 from blossom.plan.schema import Schema
 from blossom.plan.wire import fingerprint
 from blossom.platforms.interface import Cancellation
-from blossom.policy.gate import gate
-from blossom.policy.guards import Guarded, Stage
+from blossom.policy.guards import Guarded
 from blossom.policy.judge import Kept, Use, Verdict, judge, keep
 from blossom.policy.model import Recipient, TablePolicy
 from blossom.policy.training import judge_training
 from blossom.sites.audit import AuditLog, Entry
 from blossom.sites.config import SiteConfig, check_columns, state_folder
 from blossom.sites.functions import Functions
+from blossom.sites.guarding import Guarding
+from blossom.sites.ledger import Grant, Ledger
 from blossom.sites.place import Place, Predictor
 from blossom.sites.prepared import Prepared
+from blossom.sites.redaction import redacted
 from blossom.sites.tasks import (
     Answer,
     Delivery,
@@ -46,6 +49,9 @@ _KINDS: Mapping[str, Literal["rows", "aggregates"]] = {
     "public": "aggregates",
 }
 
+
+_FRESH = 60.0
+"""Seconds for which a count of rows is good enough to plan with."""
 
 _JUDGED = 512
 """Judgements that a site remembers."""
@@ -68,6 +74,7 @@ class _Run:
     outputs: dict[str, _Output] = field(default_factory=dict)
     prepared: Prepared | None = None
     staged: tuple[str, TablePolicy] | None = None
+    committed: str | None = None
     tables: tuple[str, ...] = ()
     uses: tuple[Use, ...] = ()
     plan: str = ""
@@ -92,9 +99,11 @@ class Site:
             self._tables.setdefault(table.name, table)
         self._policies = {name: table.policy for name, table in self._tables.items()}
         self._audit: AuditLog | None = None
+        self._ledger: Ledger | None = None
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
         self._published: dict[str, Published] | None = None
+        self._counts: dict[str, tuple[float, int | None]] = {}
         self._judged: dict[tuple[int, Recipient], tuple[Relation, Verdict]] = {}
 
     # -- what others may know ------------------------------------------------------------------------------------------
@@ -120,6 +129,8 @@ class Site:
         except BlossomError as error:
             if error.where is None or self.name not in error.where:
                 error.where = f"site {self.name}, table {name}" + (f", {error.where}" if error.where else "")
+            if error.hint is None:
+                error.hint = "check the table's source and platform in the configuration"
             raise
         check_columns(table, schema, site=self.name)
         return Published(table, schema)
@@ -129,16 +140,20 @@ class Site:
         return self._policies[table]
 
     def rows(self, table: str) -> int | None:
-        """A table's size; of a private one rounded to a power of two, and never less than its smallest group."""
+        """A table's size, a minute old at most; of a private one rounded to a power of two, and never less than its smallest group."""
         config = self._tables[table]
-        count = self._place.platform(config.platform).row_count(table)
+        known = self._counts.get(table)
+        if known is None or time.monotonic() - known[0] > _FRESH:
+            known = (time.monotonic(), self._place.platform(config.platform).row_count(table))
+            self._counts[table] = known
+        count = known[1]
         if count is None or config.policy.release == "rows":
             return count
         return _rounded(count, config.policy.min_group)
 
     def unsupported(self, platform: str, node: Relation) -> str | None:
         """Why a node cannot run on a platform here."""
-        return self._place.platform(platform).unsupported(node)
+        return self._place.unsupported(platform, node)
 
     def may_release(self, root: Relation, recipient: Recipient) -> tuple[Refusal, ...]:
         """Why this site would refuse to release a plan's output; empty when it would not."""
@@ -167,7 +182,7 @@ class Site:
         shared = {key: reader.read_all() for key, reader in task.inputs.items()} if task.keep else {}
         if task.keep:
             task = replace(task, inputs={key: table.to_reader() for key, table in shared.items()})
-        reader, withheld = self._execute(task, plan)
+        reader, withheld = self._execute(task, plan, verdicts[0])
         kind = verdicts[0].release or "public"
         delivery = Delivery(None, kind, withheld=withheld)
         if task.keep:
@@ -227,21 +242,39 @@ class Site:
             for recipient, verdict in zip(task.recipients, verdicts, strict=True):
                 self._log(task, recipient, verdict, "released", delivery.rows, delivery.bytes)
 
-    def _execute(self, task: Task, plan: Guarded) -> tuple[pa.RecordBatchReader, int]:
+    def _execute(
+        self, task: Task, plan: Guarded, verdict: Verdict | None = None
+    ) -> tuple[pa.RecordBatchReader, int]:
         """Run the guarded stages through the gate, then what remains."""
         passed: dict[str, pa.Table] = {}
         withheld = 0
         several = bool(plan.stages)
         inputs = {key: reader.read_all() if several else reader for key, reader in task.inputs.items()}
+        guarding, grant = Guarding(self.name, self.ledger), _grant(task, verdict)
+        if several:
+            # read once and again: by a query, by the look at its rows, by what remains
+            inputs |= {key: _table(self._read(task.run, key)) for key in self._local_keys(task, plan, inputs)}
         for stage in plan.stages:
-            reader = self._engine(task, stage.query, inputs, passed)
-            batches, dropped = gate(reader, stage)
-            withheld += dropped
-            passed[stage.key] = _joined(batches, stage)
+            query = partial(self._engine, task, stage.query, inputs, passed)
+            detail = partial(self._engine, task, stage.detail, inputs, passed)
+            try:
+                through = guarding.stage(stage, query, detail, grant)
+            except PlatformError:
+                if not task.cancellation.cancelled:
+                    guarding.failed(grant)
+                raise
+            withheld += through.withheld
+            passed[stage.key] = through.table
         root = plan.root
         if isinstance(root, Received) and root.key in passed:
             return passed[root.key].to_reader(), withheld
         return self._engine(task, root, inputs, passed), withheld
+
+    def _local_keys(self, task: Task, plan: Guarded, inputs: Mapping[str, object]) -> set[str]:
+        """Outputs that stayed here and that a plan with stages reads."""
+        roots = (*(root for stage in plan.stages for root in (stage.query, stage.detail)), plan.root)
+        own = {stage.key for stage in plan.stages}
+        return {leaf.key for root in roots for leaf in _leaves(root, Received)} - own - inputs.keys()
 
     def _engine(
         self,
@@ -252,7 +285,7 @@ class Site:
     ) -> pa.RecordBatchReader:
         """Give an engine what its plan receives: rows from elsewhere, gated stages, outputs that stayed here."""
         received: dict[str, pa.RecordBatchReader] = {}
-        for leaf in _received(root):
+        for leaf in _leaves(root, Received):
             if leaf.key in received:
                 continue
             source = passed.get(leaf.key)
@@ -264,7 +297,24 @@ class Site:
                 source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
             )
             received[leaf.key] = _exactly(reader, leaf)
-        return self._place.run(task.platform, root, received, task.cancellation)
+
+        def start() -> pa.RecordBatchReader:
+            return self._place.run(task.platform, root, received, task.cancellation)
+
+        if self._all_open(task):
+            return start()
+        return redacted(start, f"site {self.name}, {task.platform}")
+
+    def _all_open(self, task: Task) -> bool:
+        """Whether every row that a task reads here may be shown."""
+        kept = self._kept(task.run)
+        if any(kept[leaf.key].state.private for leaf in _leaves(task.root, Received) if leaf.key in kept):
+            return False
+        policies = (self._policies[scan.table] for scan in _leaves(task.root, Scan))
+        return all(
+            policy.release == "rows" and all(policy.column(name).release == "rows" for name in policy.columns)
+            for policy in policies
+        )
 
     # -- what stays ----------------------------------------------------------------------------------------------------
 
@@ -302,7 +352,7 @@ class Site:
         if held is not None and held.prepared is not None:
             held.prepared.close()
         if held is not None and held.staged is not None:
-            self._written.discard(held.staged[0])
+            self._written.discard(held.staged[0], run)
 
     # -- written tables ------------------------------------------------------------------------------------------------
 
@@ -318,9 +368,10 @@ class Site:
             )
         policy, hidden = inherited(self._kept(task.run)[task.key], self._policies)
         source = self._read(task.run, task.key)
-        self._written.stage(
-            task.table, source if isinstance(source, pa.RecordBatchReader) else source.to_reader(), hidden
+        reader = (
+            source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
         )
+        self._written.stage(task.table, task.run, reader, hidden, policy)
         with self._lock:
             self._runs[task.run].staged = (task.table, policy)
 
@@ -331,11 +382,24 @@ class Site:
             if held.staged is None:
                 raise SiteError(f"run {run[:8]} has staged no table", where=f"site {self.name}")
             (name, policy), held.staged = held.staged, None
-            self._tables[name] = self._written.commit(name, policy)
+            self._tables[name] = self._written.commit(name, run, policy)
+            held.committed = name
             self._policies[name] = policy
             self._judged.clear()
             if self._published is not None:
                 self._published[name] = self._publish(name)
+
+    def retract(self, run: str) -> None:
+        """Take back the table that a run has just published: another site could not publish its part."""
+        with self._lock:
+            held = self._runs.get(run)
+            if held is None or held.committed is None:
+                return
+            name, held.committed = held.committed, None
+            self._written.remove(name)
+            for known in (self._tables, self._policies, self._published or {}):
+                known.pop(name, None)
+            self._judged.clear()
 
     # -- fits ----------------------------------------------------------------------------------------------------------
 
@@ -383,6 +447,16 @@ class Site:
             table=tables,
             folder=state_folder(self.config),
         )
+        to = task.recipient
+        grant = Grant(
+            run=task.run, plan=task.plan, recipients=(to.site,), user=to.user, role=to.role, purpose=to.purpose,
+            tables=held.tables, columns=tuple(f"{use.table}.{use.column}" for use in held.uses),
+        )  # fmt: skip
+        try:
+            Guarding(self.name, self.ledger).fit(held.prepared.batches, verdict.units, verdict.contents, grant)
+        except PolicyError as error:
+            self._log_fit(task.run, to, "refused", error.refusals[0].rule, None)
+            raise
 
     def answer(self, run: str, statistic: Statistic, recipient: Recipient) -> Answer:
         """Answer one statistic of a fit, logged before it leaves.
@@ -405,6 +479,15 @@ class Site:
         size = _size(state)
         self._log_fit(run, recipient, "released", None, size)
         return Answer(state, size, time.perf_counter() - began)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The site's ledger of what was released."""
+        with self._lock:
+            if self._ledger is None:
+                least = max((policy.min_group for policy in self._policies.values()), default=1)
+                self._ledger = Ledger(state_folder(self.config), self.name, least)
+            return self._ledger
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
@@ -460,16 +543,23 @@ class Site:
             if self._audit is not None:
                 self._audit.close()
                 self._audit = None
+            if self._ledger is not None:
+                self._ledger.close()
+                self._ledger = None
 
 
-def _received(root: Relation) -> Iterator[Received]:
+_Leaf = TypeVar("_Leaf", Received, Scan)
+
+
+def _leaves(root: Relation, kind: type[_Leaf]) -> Iterator[_Leaf]:
+    """The leaves of a kind, those of subqueries included."""
     for node in root.walk():
-        if isinstance(node, Received):
+        if isinstance(node, kind):
             yield node
         for expression in node.expressions():
             for item in walk(expression):
                 if isinstance(item, Subquery):
-                    yield from _received(item.plan)
+                    yield from _leaves(item.plan, kind)
 
 
 def _exactly(reader: pa.RecordBatchReader, leaf: Received) -> pa.RecordBatchReader:
@@ -481,10 +571,22 @@ def _exactly(reader: pa.RecordBatchReader, leaf: Received) -> pa.RecordBatchRead
     return pa.RecordBatchReader.from_batches(schema, (batch.select(names) for batch in reader))
 
 
-def _joined(batches: list[pa.RecordBatch], stage: Stage) -> pa.Table:
-    if not batches:
-        return stage.columns.to_pyarrow().empty_table()
-    return pa.Table.from_batches(batches)
+def _table(source: pa.Table | pa.RecordBatchReader) -> pa.Table:
+    return source.read_all() if isinstance(source, pa.RecordBatchReader) else source
+
+
+def _grant(task: Task, verdict: Verdict | None) -> Grant:
+    """Who gets what, for the ledger; a task without recipients gives to the site itself."""
+    first = task.recipients[0] if task.recipients else None
+    return Grant(
+        run=task.run,
+        plan=fingerprint(task.root),
+        recipients=tuple(recipient.site for recipient in task.recipients),
+        user=first.user if first else None,
+        role=first.role if first else None,
+        purpose=first.purpose if first else None,
+        columns=tuple(f"{use.table}.{use.column}" for use in verdict.uses) if verdict else (),
+    )
 
 
 def _sized(reader: pa.RecordBatchReader, delivery: Delivery, known: Kept) -> pa.RecordBatchReader:

@@ -20,6 +20,10 @@ DEPTH = 8
 """Batches of about 1 MiB that a producer may be ahead."""
 
 
+CANCELLED = "the run was cancelled"
+"""What whoever is stopped says, engines included."""
+
+
 class Stream:
     """One producer, one consumer. The producer runs `make` in a thread of its own, started at once."""
 
@@ -69,7 +73,7 @@ class Stream:
                 item = self._queue.get(timeout=0.1)
             except queue.Empty:
                 if self._cancellation.cancelled:
-                    raise SiteError("the run was cancelled") from None
+                    raise SiteError(CANCELLED) from None
                 continue
             if isinstance(item, BaseException):
                 raise item

@@ -178,6 +178,10 @@ class SiteInterface(Protocol):
         """Publish the table that a run has staged."""
         ...
 
+    def retract(self, run: str) -> None:
+        """Take back the table that a run has just published."""
+        ...
+
     def forget(self, run: str) -> None:
         """Drop what the site kept for a run."""
         ...

@@ -1,7 +1,7 @@
-"""Tables that runs have written at a site: a Parquet file and its inherited policy, beside each other in the state folder.
+"""Tables that runs have written at a site: Parquet files in the state folder, each with its inherited policy inside.
 
-A table is staged first and committed by a rename, so that it appears whole or not at all; the policy's file comes before the
-data's, and data without a policy are not published.
+A table is staged first, under its run's name, and committed by giving the file its own name, which no other may have: it appears
+whole or not at all. A file without a policy is not published.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from blossom.plan.errors import ConfigError, SiteError
+from blossom.plan.errors import ConfigError, PlanError, SiteError
 from blossom.platforms.interface import TableSource
 from blossom.policy.judge import Kept
 from blossom.policy.model import ColumnPolicy, Release, TablePolicy
 from blossom.policy.states import null_column, unit_column
 from blossom.sites.config.model import TableConfig
+
+_POLICY = b"blossom.policy"
 
 RELEASES: tuple[Release, ...] = ("none", "aggregates", "rows")
 """From the strictest on."""
@@ -100,36 +102,47 @@ class Written:
         """Every committed table.
 
         Raises:
-            ConfigError: A policy's file cannot be read.
+            ConfigError: A table's policy cannot be read.
         """
         if not self._folder.is_dir():
             return
         for file in sorted(self._folder.glob("*.parquet")):
-            yield self._config(unquote(file.stem), _read_policy(file.with_suffix(".json")))
+            yield self._config(unquote(file.stem), _read_policy(file))
 
     def _config(self, name: str, policy: TablePolicy) -> TableConfig:
-        return TableConfig(
-            name, "duckdb", TableSource(source=str(self._file(name, ".parquet"))), policy=policy
-        )
+        return TableConfig(name, "duckdb", TableSource(source=str(self._file(name))), policy=policy)
 
-    def _file(self, name: str, suffix: str) -> Path:
-        return self._folder / (quote(name, safe="") + suffix)
+    def _file(self, name: str) -> Path:
+        return self._folder / (quote(name, safe="") + ".parquet")
 
-    def stage(self, name: str, reader: pa.RecordBatchReader, hidden: Mapping[str, str]) -> None:
+    def _part(self, name: str, run: str) -> Path:
+        return self._folder / f"{quote(name, safe='')}.{quote(run, safe='')}.part"
+
+    def stage(
+        self,
+        name: str,
+        run: str,
+        reader: pa.RecordBatchReader,
+        hidden: Mapping[str, str],
+        policy: TablePolicy,
+    ) -> None:
         """Write the rows to a file that nobody reads yet.
 
         Args:
             name: The table.
+            run: The run that writes it.
             reader: Its rows, hidden columns included.
             hidden: Hidden columns to store, and under which names; all others are dropped.
+            policy: The rules that the table is to have.
 
         Raises:
             SiteError: The disk does not take them; nothing is left behind.
         """
-        part = self._file(name, ".part")
+        part = self._part(name, run)
         dropped = {column for i in range(8) for column in (unit_column(i), null_column(i))} - hidden.keys()
         names = [column for column in reader.schema.names if column not in dropped]
-        schema = pa.schema([reader.schema.field(c).with_name(hidden.get(c, c)) for c in names])
+        fields = [reader.schema.field(c).with_name(hidden.get(c, c)) for c in names]
+        schema = pa.schema(fields, metadata={_POLICY: json.dumps(asdict(policy))})
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with pq.ParquetWriter(part, schema) as writer:
@@ -146,31 +159,48 @@ class Written:
             part.unlink(missing_ok=True)
             raise
 
-    def commit(self, name: str, policy: TablePolicy) -> TableConfig:
-        """Publish a staged table."""
-        target = self._file(name, ".parquet")
-        rules = self._file(name, ".json")
-        beside = self._file(name, ".json.part")
-        beside.write_text(json.dumps(asdict(policy)), encoding="utf-8")
-        beside.replace(rules)
-        self._file(name, ".part").replace(target)
+    def commit(self, name: str, run: str, policy: TablePolicy) -> TableConfig:
+        """Publish a staged table.
+
+        Raises:
+            PlanError: Another run has written a table of this name meanwhile.
+            SiteError: The disk does not take it.
+        """
+        part = self._part(name, run)
+        try:
+            self._file(name).hardlink_to(part)
+        except FileExistsError as error:
+            raise PlanError(
+                f"site {self._site} has a table {name!r} already", hint="choose another name"
+            ) from error
+        except OSError as error:
+            raise SiteError(
+                f"table {name!r} cannot be published: {error.strerror or error}", where=f"site {self._site}"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
         return self._config(name, policy)
 
-    def discard(self, name: str) -> None:
+    def discard(self, name: str, run: str) -> None:
         """Forget a staged table."""
-        self._file(name, ".part").unlink(missing_ok=True)
+        self._part(name, run).unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Take a published table back."""
+        self._file(name).unlink(missing_ok=True)
 
 
 def _read_policy(file: Path) -> TablePolicy:
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        metadata = pq.read_schema(file).metadata or {}
+        document: dict[str, Any] = json.loads(metadata[_POLICY])
         columns = {name: ColumnPolicy(**rules) for name, rules in document.pop("columns").items()}
         for key in ("to", "purposes"):
             document[key] = tuple(document[key])
         return TablePolicy(**document, columns=columns)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as error:
         raise ConfigError(
             "the policy of a written table cannot be read, so the table is not published",
             where=str(file),
-            hint="remove it and its .parquet file, or restore it",
+            hint="remove the file, or restore it",
         ) from error

@@ -213,6 +213,7 @@ FACTORIES: Mapping[str, Callable[[Path], Platform]] = {
     "sqlite": _sqlite,
     "polars": _over_parquet("polars", {}),
     "postgresql": _postgresql,
+    "datafusion": _over_parquet("datafusion", {"threads": 1}),
 }
 """Kind -> makes a platform that has published all of `DATA` that it can hold, given an empty folder."""
 

@@ -175,8 +175,8 @@ def test_separable_classes_need_a_penalty(lab):
         lab.run(LogisticRegression(C=math.inf), {"s": overlap}, "late")
 
 
-@pytest.mark.parametrize("truth", [[True] * 6, [], ["a", "b", "c", "a", "b", "c"]])
-def test_other_than_two_classes_is_an_error(lab, truth):
+@pytest.mark.parametrize("truth", [[True] * 6, []])
+def test_fewer_than_two_classes_is_an_error(lab, truth):
     table = pa.table(
         {"x": np.arange(float(len(truth))), "y": pa.array(truth, pa.string() if not truth else None)}
     )

@@ -23,12 +23,15 @@ from blossom.learning import (
     make_pipeline,
     predictor,
 )
-from blossom.learning.design import Design, Numeric, Target
-from blossom.learning.metrics import auc, evaluation
+from blossom.learning.area import auc
+from blossom.learning.design import Design, Numeric
+from blossom.learning.metrics import evaluation
+from blossom.learning.score import Score
 from blossom.learning.statistics import ScoreCells
+from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError
 
-SCORE = (Design((Numeric("z"),)), Target("late", (False, True)), np.ones(1), 0.0)
+SCORE = (Score.linear(Design((Numeric("z"),)), "logistic", np.ones(1), 0.0), Target("late", (False, True)))
 
 
 def scored(z, late):

@@ -70,6 +70,7 @@ def test_the_record_of_a_fit(fitted):
 def test_hostile_and_broken_files(fitted, tmp_path):
     path = tmp_path / "model.json"
     good = json.loads(fitted.document())
+    score = good["score"]
 
     def refused(text):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -80,19 +81,28 @@ def test_hostile_and_broken_files(fitted, tmp_path):
     refused(pickle.dumps({"format": "blossom-model"}))
     refused("")
     refused("[" * 200_000)
-    refused(fitted.document().replace('"version": 1', '"version": 7', 1))
+    refused(fitted.document().replace('"version": 2', '"version": 7', 1))
     refused(PIPELINE.to_document())
     refused(json.dumps({**good, "extra": 1}))
     for key, value in [
-        ("weights", [1.0]),
-        ("weights", "abc"),
-        ("bias", "nan"),
-        ("bias", True),
-        ("bias", 10**400),
-        ("coef", [math.inf] * len(good["coef"])),
+        ("score", {**score, "weights": [[1.0]]}),
+        ("score", {**score, "weights": "abc"}),
+        ("score", {**score, "bias": ["nan"]}),
+        ("score", {**score, "bias": [True]}),
+        ("score", {**score, "bias": [10**400]}),
+        ("score", {**score, "bias": [0.0, 0.0]}),
+        ("score", {**score, "link": "softmax"}),
+        ("score", {**score, "link": "os"}),
+        ("score", {**score, "design": []}),
+        ("score", None),
+        ("attributes", {"coef_": {"shape": [1], "values": [math.inf]}}),
+        ("attributes", {"coef_": {"shape": [3], "values": [1.0]}}),
+        ("attributes", {"coef_": [1.0]}),
+        ("confusion", [1]),
+        ("calibration", {"low": [0.0]}),
         ("design", []),
-        ("design", [{"numeric": "a", "shift": 0.0, "scale": 0.0}]),
-        ("design", [{"numeric": "a", "shift": 0.0, "scale": 1.0, "x": 1}]),
+        ("design", [{"numeric": "a", "shift": 0.0, "scale": 0.0, "fill": None}]),
+        ("design", [{"numeric": "a", "shift": 0.0, "scale": 1.0, "fill": None, "x": 1}]),
         ("features", ["a"]),
         ("features", [1]),
         ("names", None),
@@ -149,7 +159,7 @@ def test_outputs_before_fitting():
     assert outputs(PIPELINE.to_document(), target_type="int64")[0] == ("prediction", "int64")
     with pytest.raises(ConfigError, match="target"):
         outputs(PIPELINE)
-    with pytest.raises(ConfigError, match="no model"):
+    with pytest.raises(TrainingError, match="transform"):
         outputs(StandardScaler())
 
 

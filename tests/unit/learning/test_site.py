@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.learning import LinearRegression, LogisticRegression, OneHotEncoder, answer, make_pipeline
-from blossom.learning.design import Design, Levels, Numeric, Target
+from blossom.learning.design import Design, Levels, Numeric
 from blossom.learning.site import blocks
 from blossom.learning.statistics import Gram, Moments
+from blossom.learning.target import Target
 from blossom.plan.errors import PolicyError
 
 

@@ -9,16 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.learning import answer, fold
-from blossom.learning.design import Design, Levels, Numeric, Target
+from blossom.learning.design import Design, Levels, Numeric, Projection
+from blossom.learning.score import Score
 from blossom.learning.statistics import (
     REGISTRY,
     Categories,
     ClassErrors,
     Classes,
+    ClassMoments,
+    ClusterSums,
+    Confusion,
+    Extremes,
     Gram,
     LogisticSums,
     Moments,
+    MultinomialSums,
     Part,
+    PoissonSums,
+    PresentMeans,
     RareCategories,
     RegressionErrors,
     ScoreCells,
@@ -26,11 +34,19 @@ from blossom.learning.statistics import (
     from_message,
     to_message,
 )
+from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError, SiteError, TrainingError
 
 DESIGN = Design((Numeric("x", 0.3, 2.0), Levels.plain("k", ["a", "é"], rest=True, drop=True)))
 CLASS, VALUE = Target("late", (False, True)), Target("y", None, 0.25)
 WEIGHTS = np.array([0.1, -0.2, 0.3])
+KINDS = Target("k", ("a", "z", "é"))
+COUNT = Target("count")
+SCORE = Score.linear(DESIGN, "logistic", WEIGHTS, 0.5)
+SEVERAL = Score(
+    DESIGN, "softmax", np.arange(9.0).reshape(3, 3) / 9, np.array([0.1, 0.0, -0.1]), np.ones((3, 3))
+)
+PROJECTED = Design((Projection(DESIGN.blocks, ((0.5, 0.1, 0.0), (0.2, -1.0, 1.0)), (0.1, 0.0), (1.0, 2.0)),))
 EVERY = [
     Moments(DESIGN, VALUE),
     Moments(DESIGN),
@@ -39,9 +55,19 @@ EVERY = [
     RareCategories("k", ("a", "é"), CLASS),
     Gram(DESIGN, VALUE),
     LogisticSums(DESIGN, CLASS, WEIGHTS, 0.5),
-    ClassErrors(DESIGN, CLASS, WEIGHTS, 0.5),
-    RegressionErrors(DESIGN, VALUE, WEIGHTS, 0.5),
-    ScoreCells(DESIGN, CLASS, WEIGHTS, 0.5, 0.1, 2.0),
+    MultinomialSums(DESIGN, KINDS, np.arange(12.0).reshape(3, 4) / 12),
+    PoissonSums(DESIGN, COUNT, WEIGHTS, 0.5),
+    ClassMoments(DESIGN, KINDS),
+    ClusterSums(DESIGN, np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])),
+    PresentMeans(("holes", "x")),
+    Extremes(DESIGN),
+    Moments(PROJECTED),
+    ClassErrors(SCORE, CLASS),
+    ClassErrors(SEVERAL, KINDS),
+    Confusion(SEVERAL, KINDS),
+    RegressionErrors(Score.linear(DESIGN, "identity", WEIGHTS, 0.5), VALUE),
+    RegressionErrors(Score.linear(DESIGN, "log", WEIGHTS, 0.5), COUNT),
+    ScoreCells(SCORE, CLASS, 0.1, 2.0),
     Together((Classes("late"), Moments(DESIGN))),
     Part(Gram(DESIGN, VALUE), 0.3, 4, held_out=True),
 ]
@@ -55,6 +81,8 @@ def rows(seed, count):
             "k": pa.array(random.choice(np.array(["a", "é", "z"]), size=count).tolist(), pa.string()),
             "late": pa.array(random.random(count) < 0.4, pa.bool_()),
             "y": random.normal(size=count),
+            "count": random.poisson(2.0, size=count),
+            "holes": pa.array(np.where(random.random(count) < 0.3, np.nan, 1.0), from_pandas=True),
         }
     )
 

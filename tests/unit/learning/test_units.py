@@ -28,14 +28,14 @@ def test_counts_are_those_of_sets_up_to_the_cap(rows, cap, batch, named):
 
     def exact(cells):
         own = [unit for cell, unit in rows if cell in cells]
-        return len(set(own)) if named else len(own)
+        return len(set(own) - {None}) if named else len(own)
 
     counts = tally.counts(7).tolist()
     for cell in range(7):
         assert min(counts[cell], cap) == min(exact([cell]), cap)
     assert min(tally.union([0, 2, 6]), cap) == min(exact([0, 2, 6]), cap)
     occupied = sorted({cell for cell, _ in rows})
-    runs = tally.runs(occupied, cap)
+    runs = tally.runs(np.array(occupied, np.int64), cap)
     assert bool(runs) == (exact(occupied) >= cap and bool(occupied))
     if runs:
         assert [runs[0][0], runs[-1][1]] == [0, len(occupied)]

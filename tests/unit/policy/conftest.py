@@ -8,16 +8,23 @@ from dataclasses import dataclass, replace
 import duckdb
 import ibis
 import ibis.backends.sql.compilers.duckdb as compilers
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from blossom.plan import from_ibis, to_ibis
 from blossom.plan.expressions import Expression, Subquery, transform
 from blossom.plan.relations import Received, Relation, Scan, rewrite
+from blossom.policy.cells import Cells
 from blossom.policy.gate import gate
 from blossom.policy.guards import Guarded
 from blossom.policy.judge import Verdict, judge
+from blossom.policy.ledger import Book
 from blossom.policy.model import ColumnPolicy, Recipient, TablePolicy
+from blossom.policy.release import Decision, decide
+from blossom.policy.sketch import Hashing
+
+HASHING = Hashing(bytes(range(32)))
 
 PATIENTS = {
     "pid": "int64",
@@ -126,9 +133,12 @@ Run = Callable[..., tuple[pa.Table, int]]
 
 @pytest.fixture
 def run() -> Run:
-    """Run a guarded plan in DuckDB over given tables; gives the result and the number of withheld cells."""
+    """Run a guarded plan in DuckDB over given tables; gives the result and the number of withheld cells.
 
-    def running(plan: Guarded, **tables: pa.Table) -> tuple[pa.Table, int]:
+    Without a ledger's book only the smallest group is asked for; with one, all rules are.
+    """
+
+    def running(plan: Guarded, book: Book | None = None, **tables: pa.Table) -> tuple[pa.Table, int]:
         con = duckdb.connect(config={"threads": 1})
         try:
             for name, table in tables.items():
@@ -146,9 +156,25 @@ def run() -> Run:
 
             withheld = 0
             for stage in plan.stages:
-                batches, dropped = gate(execute(stage.query).to_batches(), stage)
-                withheld += dropped
-                con.register(stage.key, pa.Table.from_batches(batches))
+                result = execute(stage.query)
+                cells = Cells(
+                    result.select(list(stage.keys)),
+                    [result[facet.control].to_numpy() for facet in stage.facets],
+                    stage.units,
+                    stage.facets,
+                    HASHING,
+                )
+                cells.read(lambda stage=stage: execute(stage.detail).to_batches())
+                if book is None:
+                    shown = np.zeros(cells.number, np.bool_)
+                    shown[cells.judged[~cells.few()]] = True
+                    decision = Decision(shown, {}, ())
+                else:
+                    decision = decide(cells, result.select(list(stage.keys)), book)
+                    book.add(decision.figures)
+                passed = gate(result, stage, decision)
+                withheld += result.num_rows - passed.num_rows
+                con.register(stage.key, passed)
             return execute(plan.root), withheld
         finally:
             con.close()

@@ -16,7 +16,7 @@ def test_two_private_tables_on_their_keys(clinic):
     t, v = clinic.patients, clinic.visits
     plan = clinic.allowed(t.join(v, "pid").group_by("sex").agg(c=_.cost.mean(), s=_.salary.mean()))
     assert plan.stages[0].tables == ("patients", "visits")
-    assert plan.stages[0].min_groups == (3,) * 6
+    assert [unit.min_group for unit in plan.stages[0].units] == [3, 3]
 
 
 def test_a_key_must_be_one(clinic):
@@ -203,4 +203,4 @@ def test_the_same_table_twice_by_one_node_counts_as_two(clinic):
     join = Join((scan, scan), (Link("inner", (same,)),), (("s", scan.column("salary")),))
     root = Aggregate(join, (), (("n", call("CountStar", None, dtype="int64")),))
     stage = judge(root, clinic.policies, Recipient("hub"), "north").allow().stages[0]
-    assert len(stage.guards) == 2
+    assert len(stage.units) == 2

@@ -17,7 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from blossom.learning.design import Design, Floats, Ints, Scalar, Target, finite, scalars
+from blossom.learning.columns import Floats, Ints, Scalar, finite, scalars
+from blossom.learning.design import Design
+from blossom.learning.score import Score, checked
+from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError, PolicyError, Refusal, SiteError, unknown
 
 State = Mapping[str, "NDArray[Any] | list[Scalar]"]
@@ -275,6 +278,12 @@ def _encode(value: object, arrays: Arrays) -> Any:
             return {"kind": value.kind, **own}
         case Design() | Target():
             return value.to_document()
+        case Score():
+            parts = {key: getattr(value, key) for key in ("link", "weights", "bias", "centres")}
+            return {
+                "design": value.design.to_document(),
+                **{key: _encode(part, arrays) for key, part in parts.items()},
+            }
         case np.ndarray():
             name = f"a{len(arrays)}"
             arrays[name] = value
@@ -297,13 +306,21 @@ def _decode(value: object, kind: str, arrays: Mapping[str, NDArray[Any]]) -> Any
             return Design.from_document(value)
         case "Target", _:
             return Target.from_document(value)
+        case "Score", dict():
+            return _score(cast("dict[str, object]", value), arrays)
         case "Target | None", _:
             return None if value is None else Target.from_document(value)
         case "Floats", {"array": str(name)} if name in arrays:
             array = np.asarray(arrays[name], np.float64)
-            if array.ndim != 1 or not np.isfinite(array).all():
-                raise ConfigError("an array of a statistic is a vector of finite numbers")
+            if array.ndim not in (1, 2) or not np.isfinite(array).all():
+                raise ConfigError("an array of a statistic is a vector or matrix of finite numbers")
             return array
+        case "Floats | None", _:
+            return None if value is None else _decode(value, "Floats", arrays)
+        case "Scalar | None", None | bool() | int() | str():
+            return value
+        case "tuple[str, ...]", list() if all(isinstance(item, str) for item in cast("list[object]", value)):
+            return tuple(cast("list[str]", value))
         case "tuple[Scalar, ...]", list():
             return scalars(cast("list[object]", value))
         case "Statistic", _:
@@ -312,3 +329,11 @@ def _decode(value: object, kind: str, arrays: Mapping[str, NDArray[Any]]) -> Any
             return tuple(from_message(item, arrays) for item in cast("list[object]", value))
         case _:
             raise ConfigError(f"a statistic's value does not fit: expected {kind}")
+
+
+def _score(doc: dict[str, object], arrays: Mapping[str, NDArray[Any]]) -> Score:
+    if doc.keys() != {"design", "link", "weights", "bias", "centres"}:
+        raise ConfigError("a score is design, link, weights, bias and centres")
+    weights, bias = (_decode(doc[key], "Floats", arrays) for key in ("weights", "bias"))
+    centres = _decode(doc["centres"], "Floats | None", arrays)
+    return checked(Design.from_document(doc["design"]), doc["link"], weights, bias, centres)

@@ -7,19 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Bools, Levels, Scalar, Target, bad_values, levels
+from blossom.learning.columns import Bools, Scalar, bad_values
+from blossom.learning.design import Levels
 from blossom.learning.statistics.base import Collector, Guard, Released, State, Statistic, ints, register
 from blossom.learning.statistics.classes import ValueCounts, counted, merge_counts
+from blossom.learning.target import Target
 from blossom.learning.units import Tally
 
 
 @register
 @dataclass(frozen=True)
 class Categories(Statistic):
-    """`values`: the sorted values that at least `min_group` units of some site have, `rows`: their rows at those sites."""
+    """`values`: the sorted values that at least `min_group` units of some site have, `rows`: their rows at those sites.
+
+    Args:
+        column: The column.
+        fill: The value that stands in for null, if any.
+        gaps: Whether nulls are passed over; else they are a `TrainingError`.
+    """
 
     kind = "categories"
     column: str
+    fill: Scalar | None = None
+    gaps: bool = False
 
     def empty(self) -> State:
         return {"values": [], "rows": np.zeros(0, np.int64)}
@@ -31,22 +41,22 @@ class Categories(Statistic):
         return (Released("categories", 0, "category"), Released("rows a category", 0, "count"))
 
     def collect(self, guard: Guard) -> Collector:
-        return _CategoryCollector(self.column, guard)
+        return _CategoryCollector(self, guard)
 
 
 class _CategoryCollector(Collector):
-    def __init__(self, name: str, guard: Guard) -> None:
-        self._name = name
+    def __init__(self, statistic: Categories, guard: Guard) -> None:
+        self._statistic = statistic
         self._guard = guard
-        self._counts = ValueCounts(name, guard)
+        self._counts = ValueCounts(statistic.column, guard, statistic.fill)
 
     def add(self, block: pa.RecordBatch) -> None:
         self._counts.add(block)
 
     def finish(self) -> State:
         least = self._guard.min_group
-        if self._counts.nulls:
-            raise bad_values(self._name, -(-self._counts.nulls // least) * least)
+        if self._counts.nulls and not self._statistic.gaps:
+            raise bad_values(self._statistic.column, -(-self._counts.nulls // least) * least)
         values, rows, units = self._counts.known()
         frequent: list[int] = np.flatnonzero(units >= least).tolist()
         return counted([values[index] for index in frequent], rows[frequent])
@@ -68,6 +78,7 @@ class RareCategories(Statistic):
     column: str
     categories: tuple[Scalar, ...]
     target: Target | None = None
+    fill: Scalar | None = None
 
     def empty(self) -> State:
         return {"marked": np.zeros(len(self.categories), np.int64), "rest": np.zeros(1, np.int64)}
@@ -87,13 +98,15 @@ class _RareCollector(Collector):
         self._target = statistic.target
         self._least = guard.min_group
         self._known = len(statistic.categories)
-        self._levels = Levels.plain(statistic.column, statistic.categories, rest=True, drop=False)
+        self._levels = Levels.plain(
+            statistic.column, statistic.categories, rest=True, drop=False, fill=statistic.fill
+        )
         classes = None if self._target is None else self._target.classes
         self._classes = 1 if classes is None else len(classes)
         self._tally = Tally(guard.units, guard.min_group)
 
     def add(self, block: pa.RecordBatch) -> None:
-        codes, good = levels(block, self._levels)
+        codes, good = self._levels.codes(block)
         if not good.all():
             raise bad_values(self._levels.column)
         if self._target is not None and self._target.classes is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from blossom.learning.design import Ints, Scalar, bad_values, category_values
+from blossom.learning.columns import Ints, Scalar, bad_values, category_values
 from blossom.learning.statistics.base import (
     Collector,
     Guard,
@@ -26,8 +26,9 @@ from blossom.learning.units import Tally
 class ValueCounts:
     """Distinct values of a column with their rows and (capped) units; nulls are counted apart."""
 
-    def __init__(self, name: str, guard: Guard) -> None:
+    def __init__(self, name: str, guard: Guard, fill: Scalar | None = None) -> None:
         self._name = name
+        self._fill = fill
         self._cells: dict[Scalar, int] = {}
         self._rows: Ints = np.zeros(0, np.int64)
         self._tally = Tally(guard.units, guard.min_group)
@@ -35,7 +36,7 @@ class ValueCounts:
 
     def add(self, block: pa.RecordBatch) -> None:
         """Take in a block of rows."""
-        values = category_values(block, self._name)
+        values = category_values(block, self._name, self._fill)
         self.nulls += values.null_count
         encoded = values.dictionary_encode()
         table = [self._cells.setdefault(value, len(self._cells)) for value in encoded.dictionary.to_pylist()]

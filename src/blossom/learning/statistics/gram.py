@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design, Target
+from blossom.learning.design import Design
 from blossom.learning.statistics.base import (
     Check,
     Folded,
@@ -19,30 +19,37 @@ from blossom.learning.statistics.base import (
     register,
 )
 from blossom.learning.statistics.presence import Requirement
+from blossom.learning.target import Target
 
 
 @register
 @dataclass(frozen=True)
 class Gram(Folded):
-    """`n`, `sums` of each feature and the target (last), and `products`: their matrix of sums of products.
+    """`n`, `sums` of each feature and the target (last, if any), and `products`: their matrix of sums of products.
 
     The design carries the centre and scale: uncentred, a Gram matrix loses half the digits of an ill-scaled column.
     """
 
     kind = "gram"
     design: Design
-    target: Target
+    target: Target | None
 
     @property
     def width(self) -> int:
         return 2 * self.design.width + 8
 
+    @property
+    def _size(self) -> int:
+        return self.design.width + (self.target is not None)
+
     def empty(self) -> State:
-        size = self.design.width + 1
+        size = self._size
         return {"n": np.zeros(1, np.int64), "sums": np.zeros(size), "products": np.zeros((size, size))}
 
     def measure(self, block: pa.RecordBatch) -> State:
-        values = np.vstack([self.design.matrix(block), self.target.values(block)])
+        values = self.design.matrix(block)
+        if self.target is not None:
+            values = np.vstack([values, self.target.values(block)])
         return {
             "n": np.asarray([block.num_rows], np.int64),
             "sums": values.sum(axis=1),
@@ -57,8 +64,8 @@ class Gram(Folded):
         }
 
     def check(self, guard: Guard) -> Check | None:
-        return Requirement(self.design, self.target, self.design.width + 1, pairs=True).check(guard)
+        return Requirement(self.design, self.target, self._size, pairs=True).check(guard)
 
     def releases(self) -> tuple[Released, ...]:
-        size = self.design.width + 1
+        size = self._size
         return (Released("rows", 1, "count"), Released("sums and products", size + size**2, "sum"))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design, Floats, Target
+from blossom.learning.columns import Floats
+from blossom.learning.design import Design
+from blossom.learning.score import expit
 from blossom.learning.statistics.base import (
     Check,
     Folded,
@@ -19,11 +21,7 @@ from blossom.learning.statistics.base import (
     register,
 )
 from blossom.learning.statistics.presence import Requirement
-
-
-def expit(z: Floats) -> Floats:
-    """The logistic function, without overflow."""
-    return np.exp(-np.logaddexp(0.0, -z))
+from blossom.learning.target import Target
 
 
 @register

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design, Floats, Target, numbers, usable
+from blossom.learning.columns import Floats, numbers
+from blossom.learning.design import Design, usable
 from blossom.learning.statistics.base import (
     Check,
     Folded,
@@ -23,6 +24,7 @@ from blossom.learning.statistics.base import (
     register,
 )
 from blossom.learning.statistics.presence import Requirement
+from blossom.learning.target import Target
 
 
 def centred(values: Floats) -> tuple[Floats, Floats]:
@@ -92,7 +94,7 @@ class Moments(Folded):
     def measure(self, block: pa.RecordBatch) -> State:
         values, good = self.design.lenient_matrix(block)
         bad: dict[str, int] = {}
-        for part in self.design.blocks:
+        for part in self.design.leaves():
             bad[part.column] = 0 if good.all() else int((~usable(block, part)).sum())
         if self.target is not None and self.target.classes is None:
             own, fine = numbers(block, self.target.column)

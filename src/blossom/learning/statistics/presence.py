@@ -1,4 +1,4 @@
-"""The release check of a fit: enough units a parameter, and no feature cell that only a few units fill.
+"""The release check of a fit: enough units a parameter, no feature cell that only a few units fill, no dominant unit.
 
 The rules of "A fit is a release" (docs: learning): gradient, Hessian and Gram matrix hold, as entries, sums over the rows on
 which one feature, or one pair of indicators, is not zero. Where only a few units are not zero, such a sum is their values.
@@ -12,8 +12,11 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design, Ints, Levels, Numeric, Target, column, levels, numbers
+from blossom.learning.columns import Floats, Ints, column, numbers
+from blossom.learning.design import Design, Levels, Numeric
 from blossom.learning.statistics.base import Check, Guard, fingerprint
+from blossom.learning.statistics.dominance import P, RowShares, UnitShares
+from blossom.learning.target import Target
 from blossom.learning.units import Tally
 
 
@@ -63,14 +66,21 @@ class _Presence(Check):
         self._tally = Tally(guard.units, guard.min_group)
         self._total = Tally(guard.units, max(guard.min_group, 3 * requirement.parameters))
         self._runs: list[_Cells] = []
+        self._shares: list[RowShares | UnitShares] = [*map(UnitShares, guard.units)] or [RowShares()]
+        self._measured: tuple[str, ...] = ()
 
     def add(self, block: pa.RecordBatch) -> None:
-        runs = _Runs(self._classes, self._tally, block, self._class_codes(block))
+        classes = self._class_codes(block)
+        runs = _Runs(self._classes, self._tally, block, classes)
         everything = np.zeros(block.num_rows, np.int64)
         self._total.add(everything, np.arange(block.num_rows), block)
         runs.fill(("every row",), None, everything)
-        self._look(runs, block)
-        self._runs = runs.done
+        amounts = self._look(runs, block)
+        self._runs, self._measured = runs.done, tuple(amounts)
+        if amounts:
+            stacked = np.stack([*amounts.values()])
+            for shares in self._shares:
+                shares.add(stacked, classes, self._classes, block)
 
     def _class_codes(self, block: pa.RecordBatch) -> Ints:
         target = self._requirement.target
@@ -78,13 +88,16 @@ class _Presence(Check):
             return np.zeros(block.num_rows, np.int64)
         return target.codes(block)
 
-    def _look(self, runs: _Runs, block: pa.RecordBatch) -> None:
+    def _look(self, runs: _Runs, block: pa.RecordBatch) -> dict[str, Floats]:
+        """Count the block's cells; the absolute values of each numeric column."""
         target = self._requirement.target
+        amounts: dict[str, Floats] = {}
         indicators: list[tuple[str, tuple[str, ...], Ints]] = []
-        for part in self._requirement.design.blocks:
+        for part in self._requirement.design.leaves():
             if isinstance(part, Numeric):
-                filled = numbers(block, part.column)[0] != 0.0
-                codes = np.where(filled, 0, -1)
+                values = numbers(block, part.column, part.fill)[0]
+                amounts[part.column] = np.abs(values)
+                codes = np.where(values != 0.0, 0, -1)
                 runs.fill((part.column,), part.column, codes)
                 if pa.types.is_boolean(column(block, part.column).type):
                     indicators.append((part.column, (part.column,), codes))
@@ -93,12 +106,14 @@ class _Presence(Check):
                 runs.fill(names, part.column, codes)
                 indicators.append((part.column, names, codes))
         if target is not None and target.classes is None:
-            filled = numbers(block, target.column)[0] != 0.0
-            runs.fill((target.column,), target.column, np.where(filled, 0, -1))
+            values = numbers(block, target.column)[0]
+            amounts[target.column] = np.abs(values)
+            runs.fill((target.column,), target.column, np.where(values != 0.0, 0, -1))
         if self._requirement.pairs:
             for (name, names, codes), (_, others, more) in combinations(indicators, 2):
                 both = np.where((codes < 0) | (more < 0), -1, codes * len(others) + more)
                 runs.fill(tuple(f"{a} and {b}" for a in names for b in others), name, both)
+        return amounts
 
     def verify(self) -> None:
         guard, least = self._guard, self._guard.min_group
@@ -130,8 +145,23 @@ class _Presence(Check):
                     f"features, and pairs of indicators, that 0 or at least {least} units fill"
                     f"{' in each class' if self._classes > 1 else ''}: drop or coarsen the column",
                 )
+        self._verify_shares()
         if guard.passed is not None:
             guard.passed.add(self._key)
+
+    def _verify_shares(self) -> None:
+        for shares in self._shares if self._measured else ():
+            found = np.flatnonzero(shares.dominated())
+            if len(found):
+                name = self._measured[found[0] // self._classes]
+                per_class = " among the rows of one class" if self._classes > 1 else ""
+                self._guard.refuse(
+                    "dominance",
+                    name,
+                    f"one unit has nearly all of the sum of |{name}|{per_class}",
+                    f"columns whose sum, less the two largest units, is at least {P:.0%} of the largest: "
+                    "cap or bin the column, or filter extreme values out",
+                )
 
 
 class _Runs:
@@ -159,5 +189,5 @@ def _level_cells(block: pa.RecordBatch, part: Levels) -> tuple[Ints, tuple[str, 
 
     That cell and a dropped level have no column, and are told all the same: by the number of rows less the other cells.
     """
-    codes = levels(block, part)[0]
+    codes = part.codes(block)[0]
     return codes, part.level_names if part.rest else (*part.level_names, f"{part.column} (other values)")

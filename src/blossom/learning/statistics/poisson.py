@@ -1,0 +1,93 @@
+"""Poisson loss with a logarithmic link, its gradient and Hessian at given coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from blossom.learning.columns import Floats
+from blossom.learning.design import Design
+from blossom.learning.score import STEEPEST
+from blossom.learning.statistics.base import (
+    Check,
+    Folded,
+    Guard,
+    Released,
+    State,
+    floats,
+    ints,
+    register,
+)
+from blossom.learning.statistics.presence import Requirement
+from blossom.learning.target import Target
+from blossom.plan.errors import TrainingError
+
+
+def negative(name: str) -> TrainingError:
+    """The error for a target of counts that holds negative values."""
+    return TrainingError(
+        f"target {name!r} holds negative values",
+        where="PoissonRegressor",
+        hint="a Poisson target is a count or a rate of at least 0: filter the rows, or take another regressor",
+    )
+
+
+@register
+@dataclass(frozen=True)
+class PoissonSums(Folded):
+    """Sums over the rows: `n`, `loss` (exp(z) - y z), its `gradient` and `hessian` in (weights..., bias).
+
+    Args:
+        design: Centred and scaled features.
+        target: A number of at least 0.
+        weights: One a feature.
+        bias: The intercept.
+    """
+
+    kind = "poisson"
+    design: Design
+    target: Target
+    weights: Floats
+    bias: float
+
+    @property
+    def width(self) -> int:
+        return 2 * self.design.width + 8
+
+    def empty(self) -> State:
+        size = self.design.width + 1
+        return {
+            "n": np.zeros(1, np.int64),
+            "loss": np.zeros(1),
+            "gradient": np.zeros(size),
+            "hessian": np.zeros((size, size)),
+        }
+
+    def measure(self, block: pa.RecordBatch) -> State:
+        values = np.vstack([self.design.matrix(block), np.ones(block.num_rows)])
+        truth = self.target.values(block)
+        if (truth < 0.0).any():
+            raise negative(self.target.column)
+        z = self.weights @ values[:-1] + self.bias
+        expected = np.exp(
+            np.minimum(z, STEEPEST)
+        )  # a step too far is refused by its loss, which must be finite
+        return {
+            "n": np.asarray([block.num_rows], np.int64),
+            "loss": np.asarray([(expected - truth * z).sum()]),
+            "gradient": values @ (expected - truth),
+            "hessian": (values * expected) @ values.T,
+        }
+
+    def merge(self, a: State, b: State) -> State:
+        sums = {key: floats(a, key) + floats(b, key) for key in ("loss", "gradient", "hessian")}
+        return {"n": ints(a, "n") + ints(b, "n"), **sums}
+
+    def check(self, guard: Guard) -> Check | None:
+        return Requirement(self.design, self.target, self.design.width + 1, pairs=True).check(guard)
+
+    def releases(self) -> tuple[Released, ...]:
+        size = self.design.width + 1
+        return (Released("rows", 1, "count"), Released("loss, gradient, Hessian", 1 + size + size**2, "sum"))

@@ -1,0 +1,136 @@
+"""Sketches of row sets: the units of the rows, hashed into buckets, each bucket a sum of keyed hashes modulo 2^32.
+
+A sketch is linear in rows: that of a union of disjoint row sets is the sum. Where two row sets differ in the rows of d units, at
+most d buckets differ, so fewer differing buckets than `min_group` are found for every difference that small, in the multiplicity
+of a unit's rows as in its presence. (A differing bucket looks equal with probability 2^-32, and the key is the site's secret.)
+The number of differing buckets never exceeds d; it is less where units share a bucket, so a comparison may be too strict, never
+too lax. Unlike a bitmap of units, a sketch needs no dictionary of units and tells nothing about them without the key.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+Sketches = NDArray[np.uint32]
+"""One sketch a row, shape (cells, width)."""
+
+NARROWEST = 256
+
+_A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def width_for(least: int) -> int:
+    """Buckets that tell differences of `least` units apart from smaller ones nearly always: a power of two.
+
+    >>> width_for(10), width_for(100)
+    (256, 1024)
+    """
+    return max(NARROWEST, 1 << (8 * max(least, 1) - 1).bit_length())
+
+
+class Hashing:
+    """Keyed 64-bit hashes of units and of their values; the same for equal values in every engine, run and process.
+
+    Args:
+        secret: 32 bytes.
+        width: Buckets, a power of two.
+    """
+
+    def __init__(self, secret: bytes, width: int = NARROWEST) -> None:
+        if len(secret) != 32 or width < 2 or width & (width - 1):
+            raise ValueError("a secret of 32 bytes and a power of two are needed")
+        self.width = width
+        self._keys = np.frombuffer(secret, np.uint64)
+        self._text = secret[:16].hex()[:16]
+        self._shift = np.uint64(64 - (width.bit_length() - 1))
+        self.null = self._mixed(np.array([0x6E756C6C], np.uint64), 3)[0]
+        """The hash of the unit that is null."""
+
+    def units(self, values: pa.Array) -> Words:
+        """A hash of each unit; nulls give any."""
+        return self._mixed(self.words(values), 0)
+
+    def buckets(self, hashes: Words) -> NDArray[np.int64]:
+        """The bucket of each unit."""
+        return (hashes >> self._shift).astype(np.int64)
+
+    def contents(self, hashes: Words, values: pa.Array) -> Words:
+        """A hash of each pair of unit and value, its low 32 bits for summing."""
+        return self._mixed(hashes + self.words(values) * _A, 1)
+
+    def words(self, values: pa.Array) -> Words:
+        """64 bits of each value; equal values of the same kind of type have equal ones. Nulls give any."""
+        kind = values.type
+        if pa.types.is_dictionary(kind):
+            values, kind = values.dictionary_decode(), kind.value_type
+        if pa.types.is_boolean(kind):
+            values = values.cast(pa.int64())
+        elif pa.types.is_uint64(kind):
+            return _numpy(values, 0).astype(np.uint64, copy=False)
+        elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            floats = _numpy(values.cast(pa.float64(), safe=False), 0.0) + 0.0  # -0.0 is 0.0
+            return np.where(np.isnan(floats), np.nan, floats).view(np.uint64)
+        elif pa.types.is_temporal(kind):
+            return self.words(_ticks(values))
+        elif not pa.types.is_integer(kind):
+            return self._texts(values)
+        return _numpy(values.cast(pa.int64()), 0).astype(np.int64, copy=False).view(np.uint64)
+
+    def _texts(self, values: pa.Array) -> Words:
+        if not _is_text(values.type):
+            values = values.cast(pa.string())
+        encoded = pc.dictionary_encode(values)
+        texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
+        # SipHash with the site's key: whoever chooses a text cannot choose its hash
+        table = pd.util.hash_array(texts, hash_key=self._text, categorize=False)
+        table = np.append(table, np.uint64(0))
+        codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+        return table[codes]
+
+    def _mixed(self, words: Words, key: int) -> Words:
+        """Two rounds of SplitMix64's finalizer (Steele, Lea, Flood 2014) with a key before each."""
+        z = words ^ self._keys[key]
+        for other in ((key + 1) % 4, None):
+            z ^= z >> np.uint64(30)
+            z *= _A
+            z ^= z >> np.uint64(27)
+            z *= _B
+            z ^= z >> np.uint64(31)
+            if other is not None:
+                z += self._keys[other]
+        return z
+
+
+def low(hashes: Words) -> NDArray[np.uint32]:
+    """What a bucket sums."""
+    return hashes.astype(np.uint32)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _ticks(values: pa.Array) -> pa.Array:
+    kind = values.type
+    if pa.types.is_timestamp(kind):
+        return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.int64())
+    if pa.types.is_date(kind):
+        return values.cast(pa.date32(), safe=False).cast(pa.int32())
+    if pa.types.is_time(kind):
+        return values.cast(pa.time64("us"), safe=False).cast(pa.int64())
+    if pa.types.is_duration(kind):
+        return values.cast(pa.duration("us"), safe=False).cast(pa.int64())
+    return values.cast(pa.string())
+
+
+def _numpy(values: pa.Array, null: Any) -> NDArray[Any]:
+    if values.null_count:
+        values = values.fill_null(null)
+    return values.to_numpy(zero_copy_only=False)
