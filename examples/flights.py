@@ -26,8 +26,9 @@ def features(fed: bl.Session) -> ir.Table:
 
 
 def delay_by_carrier(fed: bl.Session) -> ir.Table:
-    """Every carrier's flights and mean delay on arrival, the worst first."""
-    carriers = fed.table("flights").group_by("carrier").agg(flights=_.count(), delay=_.arr_delay.mean())
+    """Every carrier's flights that arrived and their mean delay, the worst first."""
+    arrived = fed.table("flights").filter(_.arr_delay.notnull())
+    carriers = arrived.group_by("carrier").agg(flights=_.count(), delay=_.arr_delay.mean())
     return carriers.order_by(_.delay.desc())
 
 

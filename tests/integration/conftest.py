@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: a PostgreSQL server, given or started."""
+"""Fixtures of the integration tests: servers, given or started."""
 
 from __future__ import annotations
 
@@ -6,35 +6,60 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-_spec = importlib.util.spec_from_file_location(
-    "postgres_server", Path(__file__).parent / "postgres_server.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-postgres_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(postgres_server)
+
+def _beside(name: str) -> ModuleType:
+    # test folders are no packages (import-mode is importlib), so a module beside this one is loaded by its path
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+postgres_server = _beside("postgres_server")
+mariadb_server = _beside("mariadb_server")
+spark_server = _beside("spark_server")
+
+
+def _given_or_started(module: ModuleType, what: str, *, there: bool) -> Iterator[str]:
+    """The URL in a module's variable, else that of a server that it starts, which stands in the variable meanwhile."""
+    given = os.environ.get(module.URL)
+    if given:
+        yield given
+        return
+    if not there:
+        pytest.skip(f"{module.URL} names no {what} server and none is installed")
+    with module.server() as url:
+        os.environ[module.URL] = url
+        try:
+            yield url
+        finally:
+            del os.environ[module.URL]
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of a server: BLOSSOM_TEST_PG_URL, else one started from installed binaries, else the test is skipped."""
-    given = os.environ.get(postgres_server.URL)
-    if given:
-        yield given
-        return
-    if postgres_server.binaries() is None:
-        pytest.skip(f"{postgres_server.URL} names no PostgreSQL server and none is installed")
-    with postgres_server.server() as url:
-        os.environ[postgres_server.URL] = url
-        try:
-            yield url
-        finally:
-            del os.environ[postgres_server.URL]
+    yield from _given_or_started(postgres_server, "PostgreSQL", there=postgres_server.binaries() is not None)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """As `postgres_url`, with BLOSSOM_TEST_MARIADB_URL."""
+    yield from _given_or_started(mariadb_server, "MariaDB", there=mariadb_server.binaries() is not None)
+
+
+@pytest.fixture(scope="session")
+def spark_url() -> Iterator[str]:
+    """As `postgres_url`, with BLOSSOM_TEST_SPARK_URL; the server that is started is Sail."""
+    yield from _given_or_started(spark_server, "Spark Connect", there=spark_server.installed())
 
 
 @pytest.fixture

@@ -292,9 +292,15 @@ def test_nan_and_infinity(published: Published, policy: dict[str, Any]) -> None:
         }
     )
     a, b = by_group(fed)
-    assert (a["n"], b["n"]) == (100, 100)
-    assert a["x"] == pytest.approx(sum(ROWS["x"].to_pylist()[::2]) / 50)
-    assert math.isnan(b["x"])
+    assert a == {"g": "a", "n": 100, "x": pytest.approx(sum(ROWS["x"].to_pylist()[::2]) / 50)}
+    assert fed.last_run is not None
+    if fed.last_run.withheld.get(
+        "south"
+    ):  # one value may dominate an infinite sum: then the other site's cell stands
+        assert b == {"g": "b", "n": 50, "x": pytest.approx(sum(ROWS["x"].to_pylist()[1::2]) / 50)}
+    else:
+        assert b["n"] == 100
+        assert math.isnan(b["x"])
     with pytest.raises(bl.TrainingError, match=r"column 'x' holds null, NaN or infinite values"):
         regression(fed)
 

@@ -221,11 +221,14 @@ def test_the_demo_tells_what_was_held_back_and_what_was_refused(
 ) -> None:
     _, figures, _ = demo
     question = figures["question"]
-    assert question["withheld"] == {"newark": True, "kennedy": False, "laguardia": False}
-    assert question["held_back"] == [{"site": "newark", "carrier": "OO", "flights": 6, "aircraft": 5}]
+    assert question["withheld"]["newark"]
+    held = question["held_back"]
+    assert {"site": "newark", "carrier": "OO", "flights": 6, "aircraft": 5} in held
+    assert {one["site"] for one in held} == {
+        site for site, withheld in question["withheld"].items() if withheld
+    }
     counted = {row["carrier"]: row["flights"] for row in question["answer"]}
-    assert counted["OO"] == 26  # SkyWest's other flights were from LaGuardia
-    assert sum(counted.values()) == 336_776 - 6
+    assert sum(counted.values()) == 336_776 - sum(one["flights"] for one in held)
     assert {one["site"] for one in figures["refused"]["refusals"]} == {"newark", "kennedy", "laguardia"}
     assert "may not leave" in figures["refused"]["message"]
     losses = [one["loss"] for one in figures["training"]["rounds"] if one["loss"] is not None]
@@ -277,6 +280,6 @@ def test_the_text_of_the_demo_fits_a_terminal(demo: tuple[Path, dict[str, Any], 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    too_wide = [line for line in done.stdout.splitlines() if len(line) > 108]
+    too_wide = [line for line in done.stdout.splitlines() if len(line) > 100 and str(folder) not in line]
     assert too_wide == []
     assert "Every promise holds." in done.stdout

@@ -29,9 +29,9 @@ from blossom.plan.relations import (
     Scan,
 )
 from blossom.plan.schema import Schema
-from blossom.policy.model import TablePolicy
 from blossom.platforms.duckdb import DuckDB
 from blossom.platforms.interface import Cancellation, TableSource
+from blossom.policy.model import TablePolicy
 
 COLUMNS = Schema([("id", "int64"), ("age", "int64"), ("city", "string")])
 PLACES = tuple(Location(site, name) for site in ("hub", "north", "south") for name in ("duckdb", "polars"))

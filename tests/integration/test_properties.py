@@ -131,7 +131,8 @@ def _rows(draw: Draw, kinds: Mapping[str, str], special: bool) -> tuple[tuple[An
             continue
         pool = [*VALUES[kind], *(SPECIAL if special and kind == "float" else [])]
         values.append(st.sampled_from(pool))
-    return tuple(draw(st.lists(st.tuples(*values), max_size=12)))
+    size = draw(st.sampled_from([0, 1, 3, 6, 10, 14]))  # lists of any size would mostly be short
+    return tuple(draw(st.lists(st.tuples(*values), min_size=size, max_size=size)))
 
 
 def _table(draw: Draw, name: str, sites: Sequence[str], modes: Sequence[str]) -> Data:
@@ -640,7 +641,7 @@ class Gen:
 
     def pipeline(self, most: int = 8) -> Flow:
         flow = self.source()
-        for _ in range(self.draw(st.integers(1, most))):
+        for _ in range(self.pick(range(1, most + 1))):
             step = getattr(self, self.pick(self.STEPS))
             with suppress(IbisError):  # what Ibis does not take is no pipeline
                 flow = step(flow)
@@ -649,8 +650,8 @@ class Gen:
 
 @st.composite
 def cases(draw: Draw, modes: Sequence[str] = ("bag", "partitioned", "replicated")) -> Case:
-    sites = ("eins", "zwei", "drei")[: draw(st.integers(1, 3))]
-    count = draw(st.integers(1, 4))
+    sites = ("eins", "zwei", "drei")[: draw(st.sampled_from([1, 2, 3, 3]))]
+    count = draw(st.sampled_from([1, 2, 2, 3, 4]))
     tables = tuple(_table(draw, f"täble{i}", sites, modes) for i in range(count))
     flow = Gen(draw, tables).pipeline()
     return Case(tables, sites, flow.table, flow.ordered)
@@ -698,3 +699,160 @@ def test_rows_that_may_leave(case: Case) -> None:
         with bl.connect(config) as session:
             run = session.run(case.pipeline)
     check(run.result, want, ordered=case.ordered)
+
+
+# -- aggregates only ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """An aggregate over one private table.
+
+    Attributes:
+        rows: From the table (with its site in column `site`) to the rows that are grouped.
+        keys: The group keys.
+        metrics: Name -> what makes a reduction of a table, the columns it folds, and its condition.
+    """
+
+    table: Data
+    sites: tuple[str, ...]
+    least: int
+    rows: Callable[[ir.Table], ir.Table]
+    keys: tuple[str, ...]
+    metrics: Mapping[str, tuple[Callable[[ir.Table], Any], tuple[str, ...], Callable[[ir.Table], Any] | None]]
+
+    def __repr__(self) -> str:
+        case = Case((self.table,), self.sites, self.pipeline(self.table.ibis()), ordered=False)
+        return f"min_group {self.least}, {case!r}"
+
+    def pipeline(self, table: ir.Table) -> ir.Table:
+        rows = self.rows(table)
+        metrics = {name: make(rows) for name, (make, _, _) in self.metrics.items()}
+        return rows.group_by(self.keys).agg(**metrics) if self.keys else rows.agg(**metrics)
+
+    def with_sites(self) -> tuple[pa.Table, ir.Table]:
+        whole = self.table.arrow()
+        assert self.table.sites is not None
+        tagged = whole.append_column("site", pa.array(self.table.sites, pa.string()))
+        return tagged, ibis.table(ibis.Schema.from_pyarrow(tagged.schema), name=self.table.name)
+
+    def cells(self, table: ir.Table) -> ir.Table:
+        """Each site's groups, and whether they describe enough units on exactly the rows of every metric."""
+        rows = self.rows(table)
+
+        def units(where: Any) -> Any:
+            null = (rows.pid.isnull() if where is None else rows.pid.isnull() & where).any()
+            return rows.pid.nunique(where=where) + null.fill_null(False).cast("int64")
+
+        enough = units(None) >= self.least
+        for _, values, condition in self.metrics.values():
+            where = None if condition is None else condition(rows)
+            for value in values:
+                where = rows[value].notnull() if where is None else where & rows[value].notnull()
+            enough &= units(where) >= self.least
+        return rows.group_by(["site", *self.keys]).agg(enough=enough)
+
+    def passing(self, table: ir.Table) -> ir.Table:
+        """The table's rows in cells that may leave."""
+        cells = self.cells(table).view()
+        names = {f"cell_{name}": name for name in cells.columns}
+        cells = cells.rename(names).filter(lambda t: t.cell_enough)
+        rows = self.rows(table)
+        same = [rows[name].identical_to(cells[f"cell_{name}"]) for name in ("site", *self.keys)]
+        return rows.semi_join(cells, same)
+
+
+@st.composite
+def guarded_cases(draw: Draw) -> Guarded:
+    sites = ("eins", "zwei", "drei")[: draw(st.sampled_from([1, 2, 3, 3]))]
+    drawn = _table(draw, "täble", sites, ("bag", "partitioned"))
+    assert drawn.sites is not None
+    units = [draw(st.sampled_from([1, 2, 3, 4, None])) for _ in drawn.rows]
+    rows = tuple((*row, unit) for row, unit in zip(drawn.rows, units, strict=True))
+    table = Data(drawn.name, {**drawn.kinds, "pid": "int"}, rows, drawn.sites, drawn.mode, drawn.homes)
+    gen = Gen(draw, (table,))
+    base = table.ibis()
+    flow = Flow(base, drawn.kinds)
+
+    def deferred(make: Callable[[Flow], Any]) -> Callable[[ir.Table], Any]:
+        """An expression drawn over the table, to be put over another with the same columns."""
+        drawn_value = make(flow)
+        return lambda t: t.bind(_over(drawn_value, base, t))[0]
+
+    condition = deferred(gen.predicate) if draw(st.booleans()) else None
+    keys = tuple(draw(st.lists(st.sampled_from(list(drawn.kinds)), max_size=2, unique=True)))
+    numbers = [n for n in flow.of("int", "float") if not gen.endless(n)]
+    metrics: dict[str, Any] = {}
+    for number in range(draw(st.integers(1, 3))):
+        where = deferred(gen.predicate) if draw(st.integers(0, 2)) == 0 else None
+        folds = ["count", "n"] + (["sum", "mean", "var", "std", "cov", "corr"] if numbers else [])
+        fold = draw(st.sampled_from(folds))
+        a, b = (draw(st.sampled_from(numbers or ["k"])) for _ in range(2))
+        how = draw(st.sampled_from(["pop", "sample"]))
+        metrics[f"m{number}"] = _metric(fold, a, b, how, where)
+    return Guarded(
+        table,
+        sites,
+        draw(st.integers(1, 3)),
+        (lambda t: t) if condition is None else (lambda t: t.filter(condition(t))),
+        keys,
+        metrics,
+    )
+
+
+def _over(value: ir.Value, old: ir.Table, new: ir.Table) -> ir.Value:
+    return value.op().replace({old.op(): new.op()}).to_expr()
+
+
+def _metric(
+    fold: str, a: str, b: str, how: str, where: Callable[[ir.Table], Any] | None
+) -> tuple[Callable[[ir.Table], Any], tuple[str, ...], Callable[[ir.Table], Any] | None]:
+    def on(t: ir.Table) -> Any:
+        return None if where is None else where(t)
+
+    folds: Mapping[str, tuple[Callable[[ir.Table], Any], tuple[str, ...]]] = {
+        "n": (lambda t: t.count(where=on(t)), ()),
+        "count": (lambda t: t[a].count(where=on(t)), (a,)),
+        "sum": (lambda t: t[a].sum(where=on(t)), (a,)),
+        "mean": (lambda t: t[a].mean(where=on(t)), (a,)),
+        "var": (lambda t: t[a].var(how=how, where=on(t)), (a,)),
+        "std": (lambda t: t[a].std(how=how, where=on(t)), (a,)),
+        "cov": (lambda t: t[a].cov(t[b], how=how, where=on(t)), (a, b)),
+        "corr": (lambda t: t[a].corr(t[b], how="pop", where=on(t)), (a, b)),
+    }
+    make, values = folds[fold]
+    return make, values, where
+
+
+@FIXED
+@given(case=guarded_cases())
+def test_aggregates_only(case: Guarded) -> None:
+    tagged, table = case.with_sites()
+    with closing(pooled({case.table.name: tagged})) as connection:
+        cells = answer(connection, case.cells(table))
+        kept = case.passing(table)
+        metrics = {name: make(kept) for name, (make, _, _) in case.metrics.items()}
+        want = answer(
+            connection, kept.group_by(case.keys).agg(**metrics) if case.keys else kept.agg(**metrics)
+        )
+    assume(cells is not None and want is not None)
+    assert cells is not None
+    assert want is not None
+    policy = {
+        "release": "aggregates",
+        "privacy_unit": "pid",
+        "min_group": case.least,
+        "columns": {name: {"transform": True} for name in case.table.kinds},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        config = configuration((case.table,), case.sites, Path(folder), policy)
+        with bl.connect(config) as session:
+            run = session.run(case.pipeline(case.table.ibis()))
+    passed = {site: [cell[-1] for cell in cells if cell[0] == site] for site in case.sites}
+    # a site that shows nothing says that it withheld: no units and too few must look alike
+    silent = case.least > 1 or not case.keys
+    held = {site: not all(enough) or (silent and not any(enough)) for site, enough in passed.items()}
+    if not case.keys and all(held.values()):  # nothing may be told, not even a zero
+        want = [] if len(case.sites) == 1 else [(None,) * len(metrics)]
+    check(run.result, want, ordered=False)
+    assert run.withheld == held, f"withheld {run.withheld}, not {held}"

@@ -37,7 +37,8 @@ def people(site: int, rows: int = 400) -> pa.Table:
         {
             "pid": np.arange(rows) + 10_000 * site,
             "age": age,
-            "sex": rng.choice(["f", "m", "x"], rows, p=[0.5, 0.49, 0.01]),
+            # two small groups of fewer than ten each and at least ten together: hidden, without taking a third one along
+            "sex": rng.choice(["f", "m", "x", "y"], rows, p=[0.5, 0.464, 0.018, 0.018]),
             "salary": 1000.0 + 10.0 * age + rng.normal(0, 50, rows),
             "name": [f"person {site}-{i}" for i in range(rows)],
         }

@@ -25,7 +25,7 @@ class SiteFigures:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """A cell that its site held back, as only the site's owner can see it in the raw rows."""
+    """A cell that its site held back; flights and aircraft are from the raw rows, which only the site's owner has."""
 
     site: str
     carrier: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from blossom.cli import demo_data
-from blossom.cli.demo_figures import HeldBack, Quality
+from blossom.cli.demo_figures import Quality
 from blossom.fedpy.connect import connect
 from blossom.fedpy.session import Session
-from blossom.policy.model import ROW_UNIT, TablePolicy
+from blossom.policy.model import ROW_UNIT
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -36,12 +36,12 @@ _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "timestam
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A carrier at one airport: flights, summed delay on arrival, arrivals."""
+    """A carrier at one airport, from the raw rows: flights, arrivals, their summed delay, and how many aircraft they are."""
 
-    carrier: str
     flights: int
-    delay: float
     arrivals: int
+    delay: int
+    aircraft: int
 
 
 class Pooled:
@@ -98,47 +98,25 @@ class Pooled:
     def _rows(self, table: str) -> str:
         return f"read_parquet({_text(str(self._folder / f'{table}.parquet'))})"
 
-    def _query(self, text: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _query(self, text: str) -> list[tuple[Any, ...]]:
         with duckdb.connect() as con:
             con.read_parquet(str(self._folder / "flights.parquet")).create_view("flights")
-            return con.execute(text, list(parameters)).fetchall()
+            return con.sql(text).fetchall()
 
     def count(self) -> int:
         """How many flights there are."""
         return self._query("SELECT count(*) FROM flights")[0][0]
 
-    def cells(self, policies: Mapping[str, TablePolicy]) -> tuple[dict[str, Cell], list[HeldBack]]:
-        """What the group-by by carrier should give under the sites' policies, from the raw rows.
-
-        Returns:
-            Carrier -> the sum of the airports' cells that describe enough units, and the cells that do not.
-        """
-        total: dict[str, Cell] = {}
-        small: list[HeldBack] = []
-        for site, origin in demo_data.AIRPORTS.items():
-            policy = policies[site]
-            # Null units count as one together; the mean looks at arrivals only, so those have to be enough.
-            units = "count(*) FILTER (arr_delay IS NOT NULL)"
-            if policy.privacy_unit != ROW_UNIT:
-                unit = f'"{policy.privacy_unit}"'
-                units = (
-                    f"count(DISTINCT {unit}) FILTER (arr_delay IS NOT NULL)"
-                    f" + CAST(bool_or({unit} IS NULL AND arr_delay IS NOT NULL) AS INT)"
-                )
-            rows = self._query(
-                f"SELECT carrier, count(*), coalesce(sum(arr_delay), 0), count(arr_delay), {units} "  # noqa: S608 - a checked name
-                "FROM flights WHERE origin = ? GROUP BY carrier ORDER BY carrier",
-                [origin],
-            )
-            for carrier, flights, delay, arrivals, described in rows:
-                if policy.release != "rows" and described < policy.min_group:
-                    small.append(HeldBack(site, carrier, flights, described))
-                    continue
-                old = total.get(carrier, Cell(carrier, 0, 0.0, 0))
-                total[carrier] = Cell(
-                    carrier, old.flights + flights, old.delay + float(delay), old.arrivals + arrivals
-                )
-        return total, small
+    def cells(self) -> Mapping[tuple[str, str], Cell]:
+        """(site, carrier) -> what is there. Flights whose aircraft is unknown count as one aircraft together."""
+        rows = self._query(
+            "SELECT origin, carrier, count(*), count(arr_delay), CAST(coalesce(sum(arr_delay), 0) AS BIGINT), "
+            "count(DISTINCT tailnum) FILTER (arr_delay IS NOT NULL)"
+            " + CAST(bool_or(tailnum IS NULL AND arr_delay IS NOT NULL) AS INT) "
+            "FROM flights GROUP BY ALL ORDER BY ALL"
+        )
+        sites = {origin: site for site, origin in demo_data.AIRPORTS.items()}
+        return {(sites[origin], carrier): Cell(*figures) for origin, carrier, *figures in rows}
 
 
 def _text(value: str) -> str:

@@ -60,7 +60,7 @@ def _sites(figures: Figures) -> Iterator[str]:
                     site.name if first else "",
                     site.title if first else "",
                     site.engine if first else "",
-                    table if source in (table, "") else f"{table} ({source})",
+                    table if source.rpartition(".")[2] in (table, "") else f"{table} ({source})",
                     site.may_leave[table],
                 )
             )
@@ -78,27 +78,28 @@ def _question(figures: Figures) -> Iterator[str]:
     yield _code(question.source)
     yield ""
     yield "  How it runs: who does what, on which engine, and why"
-    yield "\n".join(f"  │ {line}".rstrip() for line in question.plan.splitlines())
+    yield _beside(question.plan, ("  │ ", "│ ", ""))
     yield ""
     yield "  The answer"
     yield textwrap.indent(_records(question.answer), "  ")
     yield ""
-    held = [site for site, withheld in question.withheld.items() if withheld]
-    if not held:
+    if not question.held_back:
         yield "  No site held anything back."
         return
     yield paragraph(
-        f"Something was held back at {_list(held)}; what it was, the asker does not learn.", indent="  "
+        "Held back: a site keeps figures that describe too few aircraft, and others with them where the rest would give them "
+        "away. The demo has all rows, so it can say which:",
+        indent="  ",
     )
-    for cell in question.held_back[:HELD]:
+    for site in dict.fromkeys(cell.site for cell in question.held_back):
+        own = [cell for cell in question.held_back if cell.site == site]
+        told = [
+            f"{cell.carrier} ({_times(cell.flights, 'flight')}, {cell.aircraft:,} aircraft)"
+            for cell in own[:HELD]
+        ]
         yield paragraph(
-            f"(The demo has all rows, so it can look: {cell.carrier} flew {_times(cell.flights, 'flight')} from {cell.site}, with "
-            f"{_times(cell.aircraft, 'aircraft', 'aircraft')}.)",
-            indent="  ",
+            f"at {site}: {_list([*told, *_more(len(own) - HELD)])}", indent="      ", first="    "
         )
-    more = len(question.held_back) - HELD
-    if more > 0:
-        yield f"  (And {more} more.)"
 
 
 def _refused(figures: Figures) -> Iterator[str]:
@@ -216,7 +217,15 @@ def _broken(promises: Iterable[Promise]) -> str:
 
 
 def _code(source: str) -> str:
-    return textwrap.indent(source, "    ")
+    return _beside(source, ("    ", "  ", ""))
+
+
+def _beside(text: str, prefixes: Sequence[str]) -> str:
+    """The text, every line after the first prefix that leaves it room in the terminal."""
+    lines = text.splitlines()
+    longest = max(map(len, lines), default=0)
+    prefix = next((one for one in prefixes if len(one) + longest <= width()), "")
+    return "\n".join(f"{prefix}{line}".rstrip() for line in lines)
 
 
 def _records(rows: Sequence[Mapping[str, object]]) -> str:
@@ -234,8 +243,12 @@ def _cell(name: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else cell_text(value)
 
 
-def _times(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def _times(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _more(number: int) -> list[str]:
+    return [f"{number} more"] if number > 0 else []
 
 
 def _list(names: Sequence[str]) -> str:

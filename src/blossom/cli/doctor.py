@@ -79,7 +79,10 @@ def _engine(kind: str, entry: Entry) -> Finding:
         return Finding(kind, f"SQLite {sqlite3.sqlite_version}")
     if kind == "python":
         return Finding(kind, platform.python_version())
-    return Finding(kind, _version(kind), f"pip install {DISTRIBUTION}")
+    version = _version(kind)
+    if version is None:
+        return Finding(kind, None, f"pip install {DISTRIBUTION}")
+    return Finding(kind, f"{kind} {version}")
 
 
 def _brought_by(extra: str) -> list[str]:

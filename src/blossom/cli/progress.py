@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+_BESIDE = 2 + 25 + 6 + 8
+"""Columns of spinner, bar, count and time."""
+
+
 class Reporter(Protocol):
     """Told how far a piece of work is."""
 
@@ -75,8 +79,13 @@ class _Bar:
 
     def step(self, text: str) -> None:
         self._step = text
-        self._live.update(self._task, description=text, advance=1 if self._begun else 0)
+        self._live.update(self._task, description=self._fitting(text), advance=1 if self._begun else 0)
         self._begun = True
 
     def note(self, text: str) -> None:
-        self._live.update(self._task, description=f"{self._step}: {text}")
+        self._live.update(self._task, description=self._fitting(f"{self._step}: {text}"))
+
+    def _fitting(self, text: str) -> str:
+        """What fits on one line beside the bar: a second line would make the bar jump."""
+        room = max(self._live.console.width - _BESIDE, 10)
+        return text if len(text) <= room else f"{text[: room - 1]}…"

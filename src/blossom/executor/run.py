@@ -255,9 +255,10 @@ class _Output:
         if self._readers <= 1:
             return self._stream.reader()
         with self._lock:
-            if self._table is None:
-                self._table = self._stream.reader().read_all()
-        return self._table.to_reader()
+            table = self._table
+            if table is None:
+                table = self._table = self._stream.reader().read_all()
+        return table.to_reader()
 
     def alive(self) -> bool:
         """Whether its thread still runs."""

@@ -19,14 +19,16 @@ from blossom.executor.run import Execution, Release
 from blossom.learning.estimator import estimator_from_document
 from blossom.learning.fit import FitOptions, fit
 from blossom.learning.metrics import Metrics, evaluation
-from blossom.learning.model import Fitted
+from blossom.learning.model import Fitted, fitted_from_document
+from blossom.learning.prediction import outputs
 from blossom.learning.statistics import State, Statistic, fold
 from blossom.optimizer.physical import PhysicalPlan
 from blossom.optimizer.planning import plan as place_plan
 from blossom.plan.errors import PlanError, PolicyError, TrainingError
-from blossom.plan.relations import Model, Parts, Relation, Scan, Train, rewrite
+from blossom.plan.relations import Model, Parts, Predict, Relation, Scan, Train, rewrite
 from blossom.plan.rewrites.stages import distribute
 from blossom.plan.wire import fingerprint
+from blossom.platforms.interface import Cancellation
 from blossom.sites.config.model import HUB
 from blossom.sites.prepared import Prepared
 from blossom.sites.tasks import FitTask
@@ -93,6 +95,8 @@ class Trainer:
         """The plan with every model fitted."""
 
         def rule(node: Relation) -> Relation:
+            if isinstance(node, Predict) and isinstance(node.model, Model):
+                _check_outputs(node, node.model.document)
             return Model(self.fit(node).fitted.document()) if isinstance(node, Train) else node
 
         return rewrite(logical, rule) if _trains(logical) else logical
@@ -186,19 +190,26 @@ class Trainer:
         self._say(f"training: {plan.mode}, {plan.reason}")
         with Cohort(self._federation, plan, train.features, train.target, fingerprint(train)) as cohort:
             estimator = estimator_from_document(train.estimator)
-            schema = {name: train.input.schema[name] for name in (*train.features, train.target)}
+            used = (*train.features, *filter(None, (train.target,)))
+            schema = {name: train.input.schema[name] for name in used}
             fitted = fit(
-                estimator, train.target, train.features, schema, cohort.ask,
+                estimator, train.target or None, train.features, schema, cohort.ask,
                 progress=self._progress, options=FitOptions(**json.loads(train.options), sites=tuple(sorted(plan.parts))),
             )  # fmt: skip
             return Training(fitted, plan, cohort.releases, time.perf_counter() - began, cohort.rounds)
 
     def evaluate(self, fitted: Fitted, table: Relation) -> tuple[Metrics, list[Release]]:
         """Metrics of a fitted model over a table's rows, asked of the sites that hold them."""
-        features, target = fitted.feature_names_in_, fitted.target.column
+        if fitted.score is None:
+            raise TrainingError(
+                "a transformer has nothing to evaluate",
+                where="evaluate",
+                hint="evaluate a model that predicts",
+            )
+        features, target = fitted.feature_names_in_, "" if fitted.target is None else fitted.target.column
         train = Train(table, "{}", target, features)
         plan = self.training_plan(train)
-        generator = evaluation(fitted.kind, fitted.design, fitted.target, fitted.weights, fitted.bias)
+        generator = evaluation(fitted.kind, fitted.score, fitted.target)
         with Cohort(self._federation, plan, features, target, fingerprint(train)) as cohort:
             statistic = next(generator)
             while True:
@@ -235,6 +246,7 @@ class Cohort:
         self._hash = plan_hash
         self._run = uuid.uuid4().hex
         self._central: Prepared | None = None
+        self._cancellation = Cancellation()
         self._limits: threadpool_limits
         self.releases: list[Release] = []
         self.rounds = 0
@@ -245,14 +257,20 @@ class Cohort:
         self._limits = threadpool_limits(1, user_api="blas")
         try:
             list(self._pool.map(self._prepare, self._plan.physical))
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(error)
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if any(exc):  # what still runs would run to its end for nobody
+            self._cancellation.cancel()
+            self._forget()
         self._pool.shutdown(wait=True)
         self._limits.restore_original_limits()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._central is not None:
             self._central.close()
         for site in self._plan.parts:
@@ -265,10 +283,17 @@ class Cohort:
     def _prepare(self, site: str) -> None:
         physical = self._plan.physical[site]
         execution = Execution(
-            self._federation, physical, self._fit_run(site), self._hash, keep_result=site != HUB
+            self._federation,
+            physical,
+            self._fit_run(site),
+            self._hash,
+            keep_result=site != HUB,
+            cancellation=self._cancellation,
         )
         if site == HUB:
-            self._central = Prepared.of(execution.reader(), (*self._features, self._target), ())
+            self._central = Prepared.of(
+                execution.reader(), (*self._features, *filter(None, (self._target,))), ()
+            )
             self.releases.extend(execution.releases)
             return
         task = FitTask(
@@ -302,6 +327,21 @@ class Cohort:
         )
         self.releases.append(Release(site, "fit", "updates", HUB, 0, answer.bytes, 0))
         return answer.state
+
+
+def _check_outputs(node: Predict, document: str) -> None:
+    """A prediction was planned before its model was fitted, when its classes were not known.
+
+    Raises:
+        TrainingError: The model has more outputs than planned.
+    """
+    fitted = fitted_from_document(document)
+    if fitted.kind == "classifier" and len(outputs(document)) != len(node.outputs):
+        raise TrainingError(
+            f"the model has {len(fitted.classes_)} classes, and the prediction was planned for two",
+            where="predict",
+            hint="model.fit().predict(table) has one probability a class; the fit is remembered",
+        )
 
 
 def _trains(logical: Relation) -> bool:

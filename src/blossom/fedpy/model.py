@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from blossom.fedpy.operators import session_of
-from blossom.learning import Estimator, FitOptions, Fitted, outputs, resolve
+from blossom.learning import Estimator, FitOptions, Fitted, Metrics, outputs, resolve, transformed
 from blossom.learning import load_model as read_model
 from blossom.plan import from_ibis
 from blossom.plan import operators as own
@@ -24,7 +24,7 @@ def train(
     estimator: Estimator,
     table: ir.Table,
     *,
-    target: str,
+    target: str | None = None,
     features: Sequence[str] | None = None,
     validate: float | None = None,
     seed: int = 0,
@@ -32,30 +32,30 @@ def train(
     """A model to be fitted on a table: a node of the plan, fitted when it is first needed, once per session.
 
     Args:
-        estimator: A predictor, or a pipeline that ends in one.
+        estimator: A predictor, a transformer, or a pipeline of them.
         table: The rows to learn from.
-        target: The column to learn.
+        target: The column to learn; None for KMeans, PCA and other estimators that learn none.
         features: The columns to learn from; None: all others.
         validate: The share of units held out for the metrics; None: all rows are fitted, and measured on.
         seed: Chooses the held-out units.
 
     Raises:
-        PlanError: A column is missing or has a type that its use does not fit.
-        ConfigError: The estimator does not end in a predictor.
+        PlanError: A column is missing or has a type that its use does not fit; the target is missing, or given in vain.
+        ConfigError: The estimator neither predicts nor transforms.
     """
     session_of(table)
     schema = {name: str(kind) for name, kind in table.schema().items()}
     problem = resolve(estimator, target, features, schema)
     FitOptions(validate=validate, seed=seed)
     options = json.dumps({"validate": validate, "seed": seed})
-    op = own.Train(table, estimator.to_document(), target, tuple(problem.features), options)
-    return Model(op, estimator, schema[target])
+    op = own.Train(table, estimator.to_document(), target or "", tuple(problem.features), options)
+    return Model(op, estimator, None if target is None else schema[target])
 
 
 class Model:
     """A model that is part of a pipeline and not fitted yet (or fitted already: the session remembers)."""
 
-    def __init__(self, op: own.Train, estimator: Estimator, target_type: str) -> None:
+    def __init__(self, op: own.Train, estimator: Estimator, target_type: str | None) -> None:
         self.op = op
         self.estimator = estimator
         self._target_type = target_type
@@ -63,9 +63,15 @@ class Model:
     def predict(self, table: ir.Table, *, name: str = "prediction") -> ir.Table:
         """The table with the model's outputs appended: `prediction`, and for classifiers `probability`.
 
+        How many classes there are is known once the model is fitted: with more than two, use `fit().predict(table)`, which has
+        one `probability_{class}` a class (the fit is remembered, not repeated).
+
         Args:
             table: Rows with the model's feature columns.
             name: Renames the prediction (its probability becomes `{name}_probability`).
+
+        Raises:
+            TrainingError: The estimator transforms and does not predict.
         """
         made = outputs(self.estimator, name, target_type=self._target_type)
         return _predicted(table, self.op, tuple(self.op.features), made)
@@ -85,14 +91,16 @@ class Model:
         return session_of(self.op.parent.to_expr()).explain(self.op.to_expr())
 
     def __repr__(self) -> str:
-        return f"Model({self.estimator!r}, target={self.op.target!r}, features={list(self.op.features)})"
+        target = f"target={self.op.target!r}, " if self.op.target else ""
+        return f"Model({self.estimator!r}, {target}features={list(self.op.features)})"
 
 
 class FittedModel:
     """A fitted model, bound to no data: predicts on any table of a session, evaluates where the rows are.
 
-    Attributes are those of `learning.Fitted`: `coef_`, `intercept_`, `classes_`, `feature_names_in_`, `metrics`, `history`,
-    `rounds`, `report()`, `save(path)`.
+    Attributes are those of `learning.Fitted`: `coef_`, `intercept_`, `classes_`, `feature_names_in_`, `metrics`, `confusion`,
+    `calibration`, `history`, `rounds`, `report()`, `save(path)`, and what scikit-learn's estimator has (`cluster_centers_`,
+    `components_`, ...).
     """
 
     def __init__(self, session: Any, fitted: Fitted) -> None:
@@ -112,17 +120,46 @@ class FittedModel:
         document = self.fitted.document()
         return _predicted(table, own.Model(document), self.fitted.feature_names_in_, outputs(document, name))
 
-    def evaluate(self, table: ir.Table) -> Mapping[str, float | None]:
+    def transform(self, table: ir.Table, *, prefix: str = "") -> ir.Table:
+        """The table with a fitted transformer's outputs appended, such as `pca0`, `pca1`.
+
+        Args:
+            table: Rows with the model's feature columns.
+            prefix: Stands before each output's name; a scaler's outputs are named like their columns and need one.
+
+        Raises:
+            TrainingError: The model predicts and does not transform.
+        """
+        document = self.fitted.document()
+        made = transformed(document, prefix)
+        return _predicted(
+            table, own.Model(document), self.fitted.feature_names_in_, made, "transform", "prefix"
+        )
+
+    def evaluate(self, table: ir.Table) -> Evaluation:
         """Metrics on another table that has the features and the target, as guarded aggregates of each site.
 
         Returns:
-            For classifiers rows, accuracy, log_loss, auc and auc_bound (`auc` is within `auc_bound` of the pooled one); for
-            regressors rows, r2, mse and mean_absolute_error. A withheld figure is None.
+            A mapping: for classifiers rows, accuracy, log_loss, with two classes auc (`accuracy` and `auc` are within
+            `accuracy_bound` and `auc_bound` of the pooled ones); for regressors rows, r2, mse and mean_absolute_error; for KMeans
+            rows and inertia. A withheld figure is None. Its attributes `confusion` and `calibration` are tables.
         """
-        return session_of(table).evaluate(self.fitted, table).values
+        return Evaluation(session_of(table).evaluate(self.fitted, table))
 
     def __repr__(self) -> str:
-        return f"FittedModel({self.fitted.estimator!r}, target={self.fitted.target.column!r}, rows={self.fitted.rows})"
+        target = self.fitted.target
+        learned = "" if target is None else f"target={target.column!r}, "
+        return f"FittedModel({self.fitted.estimator!r}, {learned}rows={self.fitted.rows})"
+
+
+class Evaluation(dict[str, float | None]):
+    """Figures by name; `withheld` says why one is None, `confusion` and `calibration` are Arrow tables (see `learning.Metrics`)."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(metrics.values)
+        self.withheld = dict(metrics.withheld)
+        self.confusion = metrics.confusion
+        self.calibration = metrics.calibration
 
 
 def predict(model: Model | FittedModel, table: ir.Table, *, name: str = "prediction") -> ir.Table:
@@ -144,18 +181,20 @@ def _predicted(
     model: Any,
     features: tuple[str, ...],
     made: tuple[tuple[str, str], ...],
+    verb: str = "predict",
+    rename: str = "name",
 ) -> ir.Table:
     columns = table.columns
     for name in features:
         if name not in columns:
             what, hint = unknown("column", name, columns)
-            raise PlanError(f"{what}, which the model reads", where="predict", hint=hint)
+            raise PlanError(f"{what}, which the model reads", where=verb, hint=hint)
     for name, _ in made:
         if name in columns:
             raise PlanError(
                 f"there is already a column {name!r}",
-                where="predict",
-                hint="rename it: predict(table, name=...)",
+                where=verb,
+                hint=f"rename it: {verb}(table, {rename}=...)",
             )
     return own.Predict(table, model, features, ibis.schema(dict(made))).to_expr()
 

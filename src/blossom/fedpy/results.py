@@ -30,7 +30,7 @@ class Event:
     text: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Run:
     """One execution of a pipeline.
 
@@ -179,6 +179,14 @@ class Run:
         self.records.finish(
             self.id, outcome, self.seconds, None if error is None else f"{type(error).__name__}: {error}"
         )
+
+    def cancel(self) -> None:
+        """Stop the run if it still goes on; whoever reads its stream gets an error."""
+        if self.outcome is None:
+            if self._execution is not None:
+                self._execution.cancellation.cancel()
+                self._execution.close()
+            self.end("cancelled", None)
 
     def stream(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
         """The reader, with the run ended when it is exhausted, fails or is given up."""

@@ -81,6 +81,7 @@ class Session(BaseBackend):
         self._planner = Planner(federation)
         self._trainer = Trainer(federation, self._planner)
         self._local: dict[str, str] = {}
+        self._started: weakref.WeakSet[Run] = weakref.WeakSet()
 
     # -- what Ibis asks of a backend -----------------------------------------------------------------------------------
 
@@ -98,7 +99,9 @@ class Session(BaseBackend):
         raise TypeError("a session cannot be pickled")
 
     def disconnect(self) -> None:
-        """Close every engine and forget private temporary state; idempotent."""
+        """Stop what still runs, close every engine and forget private temporary state; idempotent."""
+        for run in list(self._started):
+            run.cancel()
         self.federation.close()
         self.records.close()
 
@@ -309,6 +312,7 @@ class Session(BaseBackend):
             self.federation, self.records, text=_pipeline_text(expr), progress=progress or self.progress
         )
         self.last_run = run
+        self._started.add(run)
         with run.failing():
             planned = self._fitted_plan(run, expr, params)
             execution = Execution(self.federation, planned.physical, run.id, planned.hash)

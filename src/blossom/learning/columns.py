@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 Scalar = bool | int | str
 """A value of a category or of a class."""
 
-FILTER_HINT = "filter these rows or fill the values before training"
+FILTER_HINT = "filter these rows, or fill the values with SimpleImputer first"
 
 
 def finite(value: object) -> float:

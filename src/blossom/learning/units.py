@@ -88,14 +88,38 @@ def identities(batch: pa.RecordBatch, unit: str) -> Hashes:
 
 
 def _identities(values: pa.Array) -> Hashes:
-    if not pa.types.is_integer(values.type):
+    kind = values.type
+    if pa.types.is_integer(kind):
+        whole = np.asarray(pc.fill_null(values, 0).to_numpy(zero_copy_only=False))
+        found = mixed(whole.astype(np.int64).view(np.uint64))
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        encoded = values.dictionary_encode()
+        table = np.append(_texts(encoded.dictionary.cast(pa.large_string())), _NULL)
+        codes = np.asarray(pc.fill_null(encoded.indices, len(table) - 1).to_numpy(zero_copy_only=False))
+        return table[codes]
+    else:
         return hashes(values)
-    whole = (
-        np.asarray(pc.fill_null(values, 0).to_numpy(zero_copy_only=False)).astype(np.int64).view(np.uint64)
-    )
-    found = mixed(whole)
     if values.null_count:
         found = np.where(np.asarray(values.is_null().to_numpy(zero_copy_only=False)), _NULL, found)
+    return found
+
+
+def _texts(values: pa.Array) -> Hashes:
+    """A number for each text (large_string, no null), eight bytes a step. Two texts that meet count as one unit: too few, never
+    too many."""
+    _, where, data = values.buffers()
+    if not len(values) or data is None:
+        return mixed(np.zeros(len(values), np.uint64))
+    offsets = np.frombuffer(where, np.int64)[values.offset : values.offset + len(values) + 1]
+    raw = np.frombuffer(data, np.uint8)
+    lengths = np.diff(offsets)
+    found = mixed(lengths.astype(np.uint64))
+    for position in range(0, int(lengths.max()), 8):
+        longer = np.flatnonzero(lengths > position)
+        place = offsets[longer, None] + position + np.arange(8)
+        word = raw[np.minimum(place, len(raw) - 1)]
+        word[place >= offsets[longer + 1, None]] = 0
+        found[longer] = mixed(found[longer] ^ np.ascontiguousarray(word).view(np.uint64)[:, 0])
     return found
 
 
@@ -202,10 +226,13 @@ class UnitCounts:
     def reach(self, cells: Ints, least: int) -> Reach:
         """See `Reach`."""
         self._compact()
-        chosen = np.isin(self._cells, cells)
-        place: list[int] = np.searchsorted(cells, self._cells[chosen]).tolist()
-        first: list[int] = np.searchsorted(self._cells[chosen], cells).tolist()
-        before: list[int] = _previous(self._hashes[chosen]).tolist()
+        start, stop = np.searchsorted(self._cells, [cells[0], cells[-1] + 1]) if len(cells) else (0, 0)
+        own, units = self._cells[start:stop], self._hashes[start:stop]
+        chosen = np.isin(own, cells)
+        own, units = own[chosen], units[chosen]
+        place: list[int] = np.searchsorted(cells, own).tolist()
+        first: list[int] = np.searchsorted(own, cells).tolist()
+        before: list[int] = _previous(units).tolist()
         beyond = len(cells) + 1
 
         def end(start: int) -> int:

@@ -182,7 +182,9 @@ class _Task:
             schema = node.relation.schema
             for i, location in enumerate(self.locations):
                 if (i, schema) not in known:
-                    known[i, schema] = self.catalogue.unsupported(location, Received("input", schema)) is not None
+                    known[i, schema] = (
+                        self.catalogue.unsupported(location, Received("input", schema)) is not None
+                    )
                 if known[i, schema]:
                     yield node.number, i
 

@@ -321,7 +321,7 @@ class Tracer:
 
     def train(self, node: Train) -> Flow:
         below = self._memo[id(node.input)][1]
-        used = {node.target, *node.features, *_named(node.options, below.columns)}
+        used = {*filter(None, (node.target,)), *node.features, *_named(node.options, below.columns)}
         # A model can hold rows (neighbours, trees, overfitted networks): what reaches it counts as raw.
         found = below.rows.union(*(below.columns[name] for name in used))
         return Flow({"model": found}, below.rows, below.tables)

@@ -344,7 +344,7 @@ class Train(_Unary):
 
     input: Relation
     estimator: str  # the estimator's JSON document
-    target: str
+    target: str  # "" for an estimator that learns none
     features: tuple[str, ...]
     options: str = "{}"  # JSON: rounds, validate, seed, ...
 

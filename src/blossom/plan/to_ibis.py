@@ -26,6 +26,8 @@ from blossom.plan.expressions import (
     Outer,
     Subquery,
     TypeArgument,
+    outer_columns,
+    walk,
 )
 from blossom.plan.schema import datatype
 
@@ -113,6 +115,9 @@ def _node(
 ) -> ops.Relation:
     if isinstance(node, rel.Filter) and isinstance(inputs[0], ops.Aggregate) and not inputs[0].groups:
         inputs = [ops.Project(inputs[0], inputs[0].fields)]  # a filter may not name a reduction, seen through any field
+    if len(inputs) == 1 and not isinstance(inputs[0], ops.PhysicalTable) and _correlated(node):
+        # Ibis merges selections, and would forget to tell the subquery
+        inputs = [ops.SelfReference(inputs[0], len(outer))]
     scopes = (*outer, dict(enumerate(inputs)))
 
     def value(item: Expression) -> ops.Value:
@@ -149,6 +154,14 @@ def _node(
             return ops.TableUnnest(inputs[0], value(node.value), node.name, node.offset, node.keep_empty)
         case _:
             raise PlanError(f"{type(node).__name__} has no SQL form")
+
+
+def _correlated(node: rel.Relation) -> bool:
+    return any(
+        isinstance(part, Subquery) and outer_columns(part.plan)
+        for value in node.expressions()
+        for part in walk(value)
+    )
 
 
 _SETS = {"union": ops.Union, "intersection": ops.Intersection, "difference": ops.Difference}
@@ -219,7 +232,8 @@ def _subquery(
     # a reference keeps a table inside apart from the same table around, else a correlated condition compares it with itself
     plan = _build(node.plan, lambda table: ops.SelfReference(leaf(table), len(scopes)), scopes)
     if node.kind == "exists":
-        return ops.ExistsSubquery(plan)
+        # of an aggregate without groups Ibis keeps the rows only
+        return ops.Literal(True, datatype("boolean")) if _one_row(node.plan) else ops.ExistsSubquery(plan)
     if (
         not plan.values
     ):  # Ibis reads the one column through `values`, which bare tables and set operations lack
@@ -228,3 +242,10 @@ def _subquery(
         return ops.ScalarSubquery(plan)
     assert node.needle is not None
     return ops.InSubquery(plan, _argument(node.needle, scopes, leaf))
+
+
+def _one_row(plan: rel.Relation) -> bool:
+    """Whether a plan has exactly one row for being an aggregate without groups."""
+    while isinstance(plan, rel.Project | rel.Sort):
+        plan = plan.input
+    return isinstance(plan, rel.Aggregate) and not plan.groups

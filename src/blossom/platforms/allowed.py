@@ -23,6 +23,7 @@ from blossom.plan.expressions import (
     TypeArgument,
     columns,
     conjuncts,
+    walk,
 )
 from blossom.platforms.families import (
     ANY,
@@ -404,3 +405,42 @@ def _set_operation(node: rel.SetOperation) -> str | None:
         if len(kinds) > 1 and not kinds <= {F.INTEGER, F.FLOAT64, F.DECIMAL}:
             return f"{node.kind} of {', '.join(texts)} was not shown to agree"
     return None
+
+
+# --- restrictions that several engines share ---------------------------------------------------------------------------------
+
+
+def floats_over_windows(engine: str) -> Check:
+    """The check of a WindowFunction where extremes of groups are said with more than one fold, because of NaN."""
+
+    def check(call: Call) -> str | None:
+        fold = call.args[0]
+        if (
+            isinstance(fold, Call)
+            and fold.op in ("Min", "Max")
+            and family(fold.dtype) in (F.FLOAT64, F.FLOAT32)
+        ):
+            return f"{engine}'s {fold.op} of floats over a window passes NaN over"
+        return None
+
+    return check
+
+
+def subqueries_in_filters(engine: str, node: rel.Relation) -> str | None:
+    """Why a node's subqueries do not run on an engine that turns them into joins, which it can in some places only."""
+    for value in node.expressions():
+        for part in walk(value):
+            if not isinstance(part, Subquery):
+                continue
+            if part.kind != "scalar" and not isinstance(node, rel.Filter):
+                return f"{engine} has `{part.kind}` subqueries in filters only"
+            if part.kind != "exists" and _correlated(part.plan):
+                return f"correlated `{part.kind}` subqueries were not shown to agree on {engine}"
+    return None
+
+
+def _correlated(plan: rel.Relation) -> bool:
+    parts = (part for node in plan.walk() for value in node.expressions() for part in walk(value))
+    return any(
+        isinstance(part, Outer) or (isinstance(part, Subquery) and _correlated(part.plan)) for part in parts
+    )

@@ -127,7 +127,9 @@ class DataFusion(Platform):
             self._base.deregister_table(name)
             read(name, path, suffix, source, typed)
 
-    def _read_csv(self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None) -> None:
+    def _read_csv(
+        self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None
+    ) -> None:
         from datafusion.options import CsvReadOptions
 
         options = source.options
@@ -146,7 +148,9 @@ class DataFusion(Platform):
             ),
         )
 
-    def _read_json(self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None) -> None:
+    def _read_json(
+        self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None
+    ) -> None:
         self._base.register_json(name, path, schema, schema_infer_max_records=20_480, file_extension=suffix)
 
     def _table(self, table: str) -> _Published:
@@ -195,9 +199,9 @@ class DataFusion(Platform):
         except PlatformError:
             finished()
             raise
-        except Exception as error:  # the driver raises plain Exceptions
+        except Exception as error:  # noqa: BLE001 - the driver raises plain Exceptions
             finished()
-            raise failure(error) from None if watched.error is not None else error
+            raise failure(error) from (None if watched.error is not None else error)
         except BaseException:
             finished()
             raise
@@ -307,9 +311,7 @@ async def _next(stream: RecordBatchStream) -> pa.RecordBatch | None:
         return None
 
 
-def _columns(
-    arrived: Mapping[str, pa.DataType], source: TableSource, where: str
-) -> tuple[list[str], Schema]:
+def _columns(arrived: Mapping[str, pa.DataType], source: TableSource, where: str) -> tuple[list[str], Schema]:
     """The view's select list and the published schema."""
     values: list[str] = []
     fields: list[tuple[str, str]] = []

@@ -28,6 +28,7 @@ PLATFORMS: Mapping[str, Entry] = {
     "polars": Entry("blossom.platforms.polars", "Polars", "polars"),
     "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
     "datafusion": Entry("blossom.platforms.datafusion", "DataFusion", "datafusion"),
+    "spark": Entry("blossom.platforms.spark", "Spark", "spark"),
 }
 
 _importing = threading.Lock()

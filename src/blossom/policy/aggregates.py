@@ -120,6 +120,8 @@ def guarded(node: Aggregate, below: State, rules: Rules, shapes: Shapes) -> list
         if unit.missing is not None:
             problems.append(unit.missing)
     refusals = keys(node, rules, shapes, leaving=True)[1]
+    if all(rules.foreign(unit.table) for unit in below.units):
+        refusals += rules.stewards({unit.table for unit in below.units}, "aggregates")
     keyed = frozenset[int]().union(
         *(below.value(value.name).covers for _, value in node.groups if isinstance(value, Column))
     )
@@ -175,6 +177,7 @@ def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[R
     for part in parts.values:
         value = shapes.value(part)
         problems.extend(rules.reaches(value.sources))
+        problems.extend(rules.stewards({table for table, _ in value.sources}, "figures of its columns"))
         if below.weighted or not held(value):
             reason = "rows repeated by joined data" if below.weighted else f"argument of {call.op}"
             problems.extend(rules.transforms(value.sources, reason))

@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 Pairs = tuple[Ints, Words]
 """Cells and their units, pair by pair."""
 
-CHUNK = 1 << 20
-"""Rows looked at together."""
+CHUNK = 1 << 17
+"""Rows looked at together: what is made of them stays in the processor's cache."""
 
 MOST_CELLS = 1 << 16
 """Cells with rows enough to leave, in one release: each costs a few kilobytes while it is judged."""
@@ -56,7 +56,7 @@ class Track:
         self.sketch = np.zeros(shape, np.uint32)
         self.contents = {content.column: np.zeros(shape, np.uint32) for content in facet.contents}
         self.sums = {
-            content.column: Contributions(content.weights, shape)
+            content.column: Contributions(content.weights, shape, computed=content.computed)
             for content in facet.contents
             if content.weights
         }
@@ -168,7 +168,7 @@ class Cells:
             for track in tracks:
                 if track.least > 1:
                     for sums in track.sums.values():
-                        suspects |= sums.dominated(track.rows) & (track.counts >= track.least)
+                        suspects |= sums.dominated(track.rows, track.least) & (track.counts >= track.least)
         if suspects.any():
             weighing = Weighing(self, np.flatnonzero(suspects))
             counted = [np.zeros(self.number, np.int64) for _ in self.facets]
@@ -295,7 +295,8 @@ class Weighing:
     def dominated(self) -> Bools:
         """Which cells one unit dominates."""
         found = np.zeros(len(self._suspect), np.bool_)
-        for (_, number, column), parts in self._taken.items():
+        for (i, number, column), parts in self._taken.items():
+            least = self._cells.units[i].min_group
             content = next(one for one in self._cells.facets[number].contents if one.column == column)
             places = np.concatenate([part[0] for part in parts])
             order = np.argsort(places, kind="stable")
@@ -304,7 +305,9 @@ class Weighing:
             own, starts = np.unique(places[order], return_index=True)
             for place, start, stop in zip(own, starts, [*starts[1:], len(places)], strict=True):
                 _, unit = np.unique(units[start:stop], return_inverse=True)
-                found[place] |= dominated_by(values[start:stop], unit, content.weights)
+                found[place] |= dominated_by(
+                    values[start:stop], unit, content.weights, least, computed=content.computed
+                )
         return found
 
 

@@ -3,7 +3,8 @@
 The p-percent rule of official statistics (Willenborg and de Waal, "Elements of Statistical Disclosure Control", 2001): whoever is
 the second largest could work out the largest to within p percent where all the others together contribute less than p percent of it.
 Contributions are absolute: sums of |x| for sums and means, of squared deviations from the cell's mean for variances and
-covariances. Values that are not finite dominate.
+covariances. Values that are not finite count as 0: a figure made of them has no value. But where a computed value is not finite for
+a few units only, the figure tells that they are beyond a threshold that the user chose (x * 1e300 overflows), so these dominate.
 """
 
 from __future__ import annotations
@@ -41,20 +42,21 @@ def dominated(contributions: Floats) -> Bools:
     """
     if contributions.shape[1] < 2:
         contributions = np.pad(contributions, ((0, 0), (0, 2 - contributions.shape[1])))
-    with np.errstate(invalid="ignore", over="ignore"):
-        top = np.partition(contributions, contributions.shape[1] - 2, axis=1)
-        largest, second = top[:, -1], top[:, -2]
-        # summed without the two, as a difference of large sums would lose the small rest
+    beyond = ~np.isfinite(contributions).all(axis=1)  # sums of finite values that overflow cannot be compared
+    top = np.partition(contributions, contributions.shape[1] - 2, axis=1)
+    # summed without the two, as a difference of large sums would lose the small rest
+    with np.errstate(over="ignore", invalid="ignore"):
         rest = top[:, :-2].sum(axis=1)
-        found = rest < PERCENT / 100 * largest
-    return found | ~np.isfinite(largest) | ~np.isfinite(second) | ~np.isfinite(rest)
+        return beyond | (rest < PERCENT / 100 * top[:, -1]) | ~np.isfinite(rest)
 
 
 class Contributions:
     """What buckets of units contribute to the figures folded from one value, cell by cell."""
 
-    def __init__(self, weights: Collection[Weight], shape: tuple[int, int]) -> None:
+    def __init__(self, weights: Collection[Weight], shape: tuple[int, int], *, computed: bool = False) -> None:
         self._shape = shape
+        self._computed = computed
+        self._wild: Ints | None = None
         self._size = np.zeros(shape) if "size" in weights else None
         self._sum = np.zeros(shape) if "spread" in weights else None
         self._square = np.zeros(shape) if "spread" in weights else None
@@ -64,20 +66,28 @@ class Contributions:
         """Take in values by slot (cell and bucket)."""
         x = numbers(values)
         length = self._shape[0] * self._shape[1]
+        finite = np.isfinite(x)
+        if not finite.all():
+            if self._computed:
+                wild = np.bincount(slots[~finite], minlength=length).reshape(self._shape)
+                self._wild = wild if self._wild is None else self._wild + wild
+            x = np.where(finite, x, 0.0)
         if self._size is not None:
             self._size += np.bincount(slots, np.abs(x), length).reshape(self._shape)
         if self._sum is not None and self._square is not None:
             if self._shift is None:
-                finite = x[np.isfinite(x)]
-                self._shift = float(finite.mean()) if len(finite) else 0.0
+                self._shift = float(x.mean()) if len(x) else 0.0
             with np.errstate(over="ignore", invalid="ignore"):
                 x = x - self._shift
                 self._sum += np.bincount(slots, x, length).reshape(self._shape)
                 self._square += np.bincount(slots, x * x, length).reshape(self._shape)
 
-    def dominated(self, rows: Ints) -> Bools:
+    def dominated(self, rows: Ints, least: int) -> Bools:
         """In which cells a unit may dominate: surely in no other. A bucket holds at least what its largest unit contributes."""
         found = np.zeros(self._shape[0], np.bool_)
+        if self._wild is not None:
+            wild = np.count_nonzero(self._wild, axis=1)
+            found |= (wild > 0) & (wild < least)
         if self._size is not None:
             found |= dominated(self._size)
         if self._sum is not None and self._square is not None:
@@ -90,20 +100,28 @@ class Contributions:
         return found
 
 
-def dominated_by(values: Floats, unit: Ints, weights: Collection[Weight]) -> bool:
+def dominated_by(
+    values: Floats, unit: Ints, weights: Collection[Weight], least: int, *, computed: bool = False
+) -> bool:
     """Whether one unit dominates a cell.
 
     Args:
         values: The cell's values.
         unit: The number of each one's unit.
         weights: How units contribute.
+        least: The smallest group.
+        computed: Whether the value was computed, and not stored.
     """
+    finite = np.isfinite(values)
+    if not finite.all():
+        if computed and len(np.unique(unit[~finite])) < least:
+            return True
+        values = np.where(finite, values, 0.0)
     if "size" in weights and dominated(np.bincount(unit, np.abs(values))[None, :])[0]:
         return True
     if "spread" not in weights:
         return False
-    finite = values[np.isfinite(values)]
-    x = values - (finite.mean() if len(finite) else 0.0)
+    x = values - values.mean()
     rows = np.bincount(unit).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         spread = _spread(rows[None, :], np.bincount(unit, x)[None, :], np.bincount(unit, x * x)[None, :])

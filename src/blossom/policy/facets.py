@@ -36,6 +36,11 @@ class Content:
     labels: frozenset[str]
     weights: frozenset[Weight] = frozenset()
 
+    @property
+    def computed(self) -> bool:
+        """Whether it is computed, and no stored column as it is."""
+        return not any(label.startswith("=") for label in self.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Facet:

@@ -40,6 +40,8 @@ class TablePolicy:
         columns: Rules per column.
         training: "none" or "updates".
         purposes: When given, the session must state one of them.
+        steward: Of a replicated table: the site that alone answers aggregates over it, since each site's ledger knows its own
+            releases only. None where every site answers for its own rows.
     """
 
     release: Release = "none"
@@ -49,6 +51,7 @@ class TablePolicy:
     columns: Mapping[str, ColumnPolicy] = field(default_factory=dict)
     training: Literal["none", "updates"] = "none"
     purposes: tuple[str, ...] = ()
+    steward: str | None = None
 
     def column(self, name: str) -> ColumnPolicy:
         """The rules in force for a column, with the table's filled in."""

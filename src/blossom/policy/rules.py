@@ -55,6 +55,21 @@ class Rules:
                 f"a session with purpose {' or '.join(policy.purposes)}",
             )  # fmt: skip
 
+    def foreign(self, table: str) -> bool:
+        """Whether another site answers for this table."""
+        policy = self.policies.get(table)
+        return policy is not None and policy.steward not in (None, self.site)
+
+    def stewards(self, tables: Iterable[str], what: str) -> Iterator[Refusal]:
+        """May this site answer for these tables?"""
+        for table in sorted(tables):
+            if self.foreign(table):
+                steward = self.policies[table].steward
+                yield self.refuse(
+                    table, None, "steward", f"of this replicated table only {steward} answers {what}",
+                    f"the same question of {steward}, or this table as a join partner whose columns are keys only",
+                )  # fmt: skip
+
     def predicates(self, sources: Iterable[Reference], where: str) -> Iterator[Refusal]:
         """May these columns decide which rows count? `filter` must not be false."""
         for reference in sorted(sources):

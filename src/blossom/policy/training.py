@@ -134,6 +134,7 @@ def _updates(state: State, rules: Rules) -> list[Refusal]:
                     "ask its owner for training = \"updates\"",
                 )
             )  # fmt: skip
+        found += rules.stewards({unit.table}, "fits")
         if unit.missing is not None:
             found.append(unit.missing)
     return found

@@ -15,6 +15,7 @@ import os
 import secrets
 import struct
 import threading
+import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ MOST_SKETCHES = 1_000_000
 """Sketches that a ledger holds, of about a kilobyte each."""
 
 _START = b"blossom ledger v1\n\n\n"  # a multiple of four bytes, as all that follows
-_HEAD = struct.Struct("<4sIQ16s")  # mark, bytes of the JSON, bytes of the arrays, digest of all
+_HEAD = struct.Struct("<4sIQ16sI")  # mark, bytes of the JSON, bytes of the arrays, their digest, checksum of these four
 _MARK = b"LGR1"
 
 
@@ -182,14 +183,16 @@ class Ledger:
     def _frames(self, data: Any, at: int) -> Iterator[tuple[Grant, list[Figure], int]]:
         size = len(data)
         while at + _HEAD.size <= size:
-            mark, document, arrays, digest = _HEAD.unpack(bytes(data[at : at + _HEAD.size]))
+            head = bytes(data[at : at + _HEAD.size])
+            mark, document, arrays, digest, check = _HEAD.unpack(head)
             body = at + _HEAD.size
             stop = body + document + arrays
-            whole = mark == _MARK and stop <= size
+            headed = mark == _MARK and check == zlib.crc32(head[:-4])
+            whole = headed and stop <= size
             if whole and _digest(data[body:stop]) == digest:
                 yield (*_decoded(data, body, document, arrays, self.hashing.width), stop)
                 at = stop
-            elif (mark == _MARK and stop < size) or (mark != _MARK and data[at:].any()):
+            elif (stop < size) if headed else data[at:].any():
                 raise self._damaged(f"what stands at byte {at} was changed")
             else:
                 return
@@ -368,7 +371,8 @@ def _encoded(grant: Grant, figures: Sequence[Figure]) -> bytes:
     ).encode()
     document += b" " * (-(len(document) + _HEAD.size) % 4)
     body = document + arrays
-    return _HEAD.pack(_MARK, len(document), len(arrays), _digest(body)) + body
+    head = _HEAD.pack(_MARK, len(document), len(arrays), _digest(body), 0)[:-4]
+    return head + struct.pack("<I", zlib.crc32(head)) + body
 
 
 def _decoded(data: Any, at: int, document: int, arrays: int, width: int) -> tuple[Grant, list[Figure]]:

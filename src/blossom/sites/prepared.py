@@ -6,7 +6,8 @@ Data larger than memory stays on disk; each pass streams it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 from blossom.learning.site import answer
 from blossom.learning.statistics.base import State, Statistic
 from blossom.plan.errors import SiteError
+from blossom.sites.streams import CANCELLED
 
 
 class Prepared:
@@ -26,6 +28,8 @@ class Prepared:
         self._min_group = min_group
         self._site, self._table = site, table
         self._passed: set[str] = set()
+        self._closed = False
+        self._pass = threading.Lock()
         self._map = pa.memory_map(str(file))
         self._reader = pa.ipc.open_file(self._map)
 
@@ -65,9 +69,16 @@ class Prepared:
             file.unlink(missing_ok=True)
             raise
 
-    def batches(self) -> Iterable[pa.RecordBatch]:
-        """The rows, from the start."""
-        return (self._reader.get_batch(i) for i in range(self._reader.num_record_batches))
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, from the start.
+
+        Raises:
+            SiteError: They were removed meanwhile: the fit was cancelled.
+        """
+        for number in range(self._reader.num_record_batches):
+            if self._closed:
+                raise SiteError(CANCELLED, where=f"site {self._site}")
+            yield self._reader.get_batch(number)
 
     def answer(self, statistic: Statistic) -> State:
         """One pass over the rows.
@@ -76,12 +87,15 @@ class Prepared:
             PolicyError: The answer may not leave.
             TrainingError: A value cannot be used.
         """
-        return answer(
-            statistic, self.batches(), self._units, self._min_group,
-            site=self._site, table=self._table, passed=self._passed,
-        )  # fmt: skip
+        with self._pass:
+            return answer(
+                statistic, self.batches(), self._units, self._min_group,
+                site=self._site, table=self._table, passed=self._passed,
+            )  # fmt: skip
 
     def close(self) -> None:
-        """Remove the rows; idempotent."""
-        self._map.close()
+        """Remove the rows, and stop the pass that reads them at its next batch; idempotent."""
+        self._closed = True
         self._file.unlink(missing_ok=True)
+        with self._pass:
+            self._map.close()

@@ -31,6 +31,7 @@ from blossom.sites.ledger import Grant, Ledger
 from blossom.sites.place import Place, Predictor
 from blossom.sites.prepared import Prepared
 from blossom.sites.redaction import redacted
+from blossom.sites.streams import CANCELLED
 from blossom.sites.tasks import (
     Answer,
     Delivery,
@@ -97,7 +98,10 @@ class Site:
         self._written = Written(state_folder(config), config.name)
         for table in self._written.tables():
             self._tables.setdefault(table.name, table)
-        self._policies = {name: table.policy for name, table in self._tables.items()}
+        self._policies = {
+            name: replace(table.policy, steward=table.steward) if table.replicated else table.policy
+            for name, table in self._tables.items()
+        }
         self._audit: AuditLog | None = None
         self._ledger: Ledger | None = None
         self._lock = threading.Lock()
@@ -412,12 +416,12 @@ class Site:
         kept = self._kept(task.run)
         source = self._read(task.run, task.key)
         schema = source.schema
-        names = (*task.features, task.target)
+        names = (*task.features, *filter(None, (task.target,)))
         leaf = Received(
             task.key, Schema((n, t) for n, t in Schema.from_pyarrow(schema).items() if not n.startswith("__"))
         )
         verdict = judge_training(
-            leaf, self._policies, task.recipient, self.name, task.features, task.target, kept
+            leaf, self._policies, task.recipient, self.name, task.features, task.target or None, kept
         )
         with self._lock:
             held = self._runs[task.run]
@@ -447,13 +451,20 @@ class Site:
             table=tables,
             folder=state_folder(self.config),
         )
+        with self._lock:
+            forgotten = self._runs.get(task.run) is not held
+        if forgotten:
+            held.prepared.close()
+            raise SiteError(CANCELLED, where=f"site {self.name}")
         to = task.recipient
         grant = Grant(
             run=task.run, plan=task.plan, recipients=(to.site,), user=to.user, role=to.role, purpose=to.purpose,
             tables=held.tables, columns=tuple(f"{use.table}.{use.column}" for use in held.uses),
         )  # fmt: skip
         try:
-            Guarding(self.name, self.ledger).fit(held.prepared.batches, verdict.units, verdict.contents, grant)
+            Guarding(self.name, self.ledger).fit(
+                held.prepared.batches, verdict.units, verdict.contents, grant
+            )
         except PolicyError as error:
             self._log_fit(task.run, to, "refused", error.refusals[0].rule, None)
             raise

@@ -67,7 +67,7 @@ class FitTask:
         run: The run that kept it.
         key: Its fragment.
         features: Feature columns.
-        target: The target column.
+        target: The target column; "" for none.
         recipient: Who will ask for statistics.
         plan: Content hash of the training plan, for the audit log.
     """

@@ -63,6 +63,7 @@ def inherited(kept: Kept, policies: Mapping[str, TablePolicy]) -> tuple[TablePol
         TablePolicy(
             release=_least(one.release for one in behind), to=to, min_group=unit.min_group,
             privacy_unit=name, columns=columns, training=source.training, purposes=purposes,
+            steward=source.steward,
         ),
         {unit_column(0): name},
     )  # fmt: skip

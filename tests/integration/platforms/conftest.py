@@ -208,14 +208,25 @@ def _postgresql(folder: Path) -> Platform:
     return platform
 
 
+def _spark(folder: Path) -> Platform:
+    platform = open_platform("spark", "spark", {"url": os.environ["BLOSSOM_TEST_SPARK_URL"]})
+    for name, path in write_parquet(folder, DATA).items():
+        platform.publish(name, TableSource(source=path))
+    return platform
+
+
 FACTORIES: Mapping[str, Callable[[Path], Platform]] = {
     "duckdb": _over_parquet("duckdb", {"threads": 1}),
     "sqlite": _sqlite,
     "polars": _over_parquet("polars", {}),
     "postgresql": _postgresql,
     "datafusion": _over_parquet("datafusion", {"threads": 1}),
+    "spark": _spark,
 }
 """Kind -> makes a platform that has published all of `DATA` that it can hold, given an empty folder."""
+
+SERVERS = {"postgresql": "postgres_url", "spark": "spark_url"}
+"""Kind -> the fixture that starts its server."""
 
 MARKS = {"postgresql": (pytest.mark.postgres,)}
 
@@ -229,8 +240,8 @@ def platforms(
 
     def get(kind: str) -> Platform:
         if kind not in made:
-            if kind == "postgresql":
-                request.getfixturevalue("postgres_url")  # starts a server where none is given
+            if kind in SERVERS:
+                request.getfixturevalue(SERVERS[kind])  # starts a server where none is given
             made[kind] = FACTORIES[kind](tmp_path_factory.mktemp(kind))
         return made[kind]
 

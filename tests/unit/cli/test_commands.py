@@ -46,8 +46,12 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     (tmp_path / "blossom.toml").write_text(CONFIG)
     (tmp_path / "p.py").write_text(PIPELINES)
-    (tmp_path / "north.csv").write_text("id,city,age\n1,Ålesund,30\n2,Ålesund,40\n3,Bergen,50\n")
-    (tmp_path / "south.csv").write_text("id,city,age\n4,Bergen,20\n5,Bergen,40\n")
+    # Every city has as many people of 30 as of 40, but for two cities in the north with one person each.
+    north = [("Ålesund", 30 + 10 * (n % 2)) for n in range(20)] + [("Bergen", 90), ("Oslo", 90)]
+    south = [("Bergen", 30 + 10 * (n % 2)) for n in range(10)]
+    for name, people, first in (("north", north, 0), ("south", south, 100)):
+        lines = [f"{first + number},{city},{age}" for number, (city, age) in enumerate(people)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,city,age", *lines]) + "\n")
     return tmp_path
 
 
@@ -62,8 +66,8 @@ def test_run_prints_the_result_and_its_figures(federation: Path, capsys: pytest.
     assert isinstance(document, dict)
     assert document["columns"] == {"city": "string", "n": "int64", "age": "double"}
     assert document["rows"] == [
-        {"city": "Bergen", "n": 2, "age": 30.0},
-        {"city": "Ålesund", "n": 2, "age": 35.0},
+        {"city": "Bergen", "n": 10, "age": 35.0},
+        {"city": "Ålesund", "n": 20, "age": 35.0},
     ]
     assert document["withheld"] == {"north": True, "south": False}
     assert set(document["left"]) == {"north", "south"}
@@ -71,7 +75,7 @@ def test_run_prints_the_result_and_its_figures(federation: Path, capsys: pytest.
 
     assert main(["run", "p.py", "--config", "blossom.toml"]) == 0
     out, err = capsys.readouterr()
-    assert "Ålesund  2   35" in out
+    assert "Ålesund  20   35" in out
     assert "held back: cells that describe too few, at north" in out
     assert "blossom.toml" not in out
     assert "running p.py" in err
@@ -90,7 +94,7 @@ def test_run_of_a_value(federation: Path, capsys: pytest.CaptureFixture[str]) ->
     document = _json(capsys, "run", "p.py", "--function", "mean")
     assert isinstance(document, dict)
     (row,) = document["rows"]
-    assert list(row.values()) == [36.0]
+    assert list(row.values()) == [pytest.approx((30 * 35 + 180) / 32)]
 
 
 def test_run_of_a_large_result_shows_its_first_rows_and_counts_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import random
 import zipfile
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from blossom.cli import demo_data
 from blossom.cli.demo_figures import Promise
-from blossom.cli.demo_pooled import Pooled, quality
-from blossom.policy.model import TablePolicy
+from blossom.cli.demo_pooled import Cell, Pooled, quality
 
 
 @given(
@@ -73,33 +71,18 @@ def source(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]])
     return folder
 
 
-@pytest.mark.parametrize("unit", ["tailnum", "row"])
-@pytest.mark.parametrize("least", [1, 15, 1000])
-def test_cells_are_those_that_describe_enough_units(
-    source: Path, rows: list[dict[str, str]], unit: str, least: int
-) -> None:
-    policy = TablePolicy(release="aggregates", min_group=least, privacy_unit=unit)
-    units: dict[tuple[str, str], set[object]] = defaultdict(set)
-    flights: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        cell = (row["origin"], row["carrier"])
-        flights[cell].append(row)
-        if row["arr_delay"] != "NA":
-            units[cell].add(row["tailnum"] if unit == "tailnum" else number)
+def test_cells_are_what_the_raw_rows_hold(source: Path, rows: list[dict[str, str]]) -> None:
+    expected: dict[tuple[str, str], Cell] = {}
+    sites = {origin: site for site, origin in demo_data.AIRPORTS.items()}
+    for key in {(row["origin"], row["carrier"]) for row in rows}:
+        own = [row for row in rows if (row["origin"], row["carrier"]) == key]
+        arrived = [row for row in own if row["arr_delay"] != "NA"]
+        delay = sum(int(row["arr_delay"]) for row in arrived)
+        aircraft = len({row["tailnum"] for row in arrived})
+        expected[sites[key[0]], key[1]] = Cell(len(own), len(arrived), delay, aircraft)
     with Pooled(source) as pooled:
-        total, held = pooled.cells(dict.fromkeys(demo_data.AIRPORTS, policy))
+        assert pooled.cells() == expected
         assert pooled.count() == 400
         folder = pooled._folder
+        assert folder.exists()
     assert not folder.exists()
-    origins = demo_data.AIRPORTS
-    assert {(origins[one.site], one.carrier) for one in held} == {
-        cell for cell in flights if len(units[cell]) < least
-    }
-    for carrier in {row["carrier"] for row in rows}:
-        kept = [cell for cell in flights if cell[1] == carrier and len(units[cell]) >= least]
-        assert (carrier in total) == bool(kept)
-        if kept:
-            own = [row for cell in kept for row in flights[cell]]
-            delays = [int(row["arr_delay"]) for row in own if row["arr_delay"] != "NA"]
-            cell = total[carrier]
-            assert (cell.flights, cell.delay, cell.arrivals) == (len(own), sum(delays), len(delays))

@@ -5,8 +5,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.datasets import load_digits
 from sklearn.metrics import (
     accuracy_score,
+    confusion_matrix,
     log_loss,
     mean_absolute_error,
     mean_squared_error,
@@ -27,7 +30,7 @@ from blossom.learning.area import auc
 from blossom.learning.design import Design, Numeric
 from blossom.learning.metrics import evaluation
 from blossom.learning.score import Score
-from blossom.learning.statistics import ScoreCells
+from blossom.learning.statistics import Confusion, ScoreCells
 from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError
 
@@ -169,6 +172,96 @@ def test_metrics_of_few_units_are_withheld(lab):
     assert "class" in half.withheld["auc"]
     one = evaluate(lab.Sites({"s": scored(np.arange(50.0), np.ones(50))}, min_group=10))
     assert one.withheld["auc"] == "only one class among the rows"
+
+
+def dense(table, classes):
+    """A confusion table as a matrix; -1 where a cell is withheld."""
+    assert table["actual"].to_pylist() == [value for value in classes for _ in classes]
+    assert table["predicted"].to_pylist() == [*classes] * len(classes)
+    rows = [-1 if value is None else value for value in table["rows"].to_pylist()]
+    return np.array(rows).reshape(len(classes), len(classes))
+
+
+def test_confusion_and_calibration_are_the_pooled_ones(lab):
+    random = np.random.default_rng(12)
+    z = random.normal(size=30_000) * 2
+    late = random.random(30_000) < 1 / (1 + np.exp(-z))
+    metrics = evaluate(lab.Sites(lab.parted(scored(z, late), [8000, 0, 12_000]), min_group=10))
+    assert metrics.values["accuracy_bound"] == 0.0
+    assert metrics.values["accuracy"] == pytest.approx(accuracy_score(late, z > 0), abs=1e-15)
+    assert dense(metrics.confusion, [False, True]).tolist() == confusion_matrix(late, z > 0).tolist()
+    observed, predicted = calibration_curve(late, 1 / (1 + np.exp(-z)), n_bins=10)
+    assert metrics.calibration["low"].to_pylist() == [i / 10 for i in range(10)]
+    np.testing.assert_allclose(metrics.calibration["observed"], observed, atol=1e-12)
+    np.testing.assert_allclose(metrics.calibration["predicted"], predicted, atol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    sizes=st.lists(st.integers(0, 80), min_size=1, max_size=4),
+    skill=st.floats(0, 8),
+)
+def test_few_errors_are_hidden_and_accuracy_lies_within_its_bound(lab, seed, sizes, skill):
+    random = np.random.default_rng(seed)
+    rows = sum(sizes) + 40
+    late = random.random(rows) < 0.5
+    z = random.normal(size=rows) + skill * (late - 0.5)
+    table = scored(z, late)
+    metrics = evaluate(lab.Sites(lab.parted(table, sizes), min_group=10))
+    told = metrics.values
+    if told["accuracy"] is None or told["rows"] < rows:
+        return
+    assert abs(told["accuracy"] - accuracy_score(late, z > 0)) <= told["accuracy_bound"] + 1e-12
+    exact = confusion_matrix(late, z > 0, labels=[False, True])
+    shown = dense(metrics.confusion, [False, True])
+    assert ((shown == exact) | (shown == -1)).all()
+    if len(sizes) == 1 and not sizes[0]:
+        assert all(cell <= 0 or cell >= 10 for cell in shown.ravel().tolist())
+    if metrics.calibration is not None:
+        for low, high, count, predicted, observed in zip(
+            *metrics.calibration.to_pydict().values(), strict=True
+        ):
+            p = 1 / (1 + np.exp(-z))
+            inside = (p > low) & (p <= high)
+            assert inside.sum() == count
+            assert predicted == pytest.approx(p[inside].mean(), rel=1e-9)
+            assert observed == pytest.approx(late[inside].mean(), abs=1e-12)
+
+
+def test_several_classes(lab):
+    data = load_digits()
+    table = pa.table({**{f"p{i}": data.data[:, i] + 1 for i in (10, 21, 36, 42, 43)}, "digit": data.target})
+    for min_group in (1, 10):
+        fitted = lab.run(
+            LogisticRegression(), lab.parted(table, [800]), "digit", None, FitOptions(), min_group=min_group
+        )
+        label, *shares = predictor(fitted.document())(table.to_batches()[0])
+        exact = confusion_matrix(data.target, label.to_numpy())
+        shown = dense(fitted.confusion, list(range(10)))
+        assert ((shown == exact) | (shown == -1)).all()
+        assert (shown == exact).all() or min_group == 10
+        told = fitted.metrics
+        assert told["log_loss"] == pytest.approx(log_loss(data.target, np.column_stack(shares)), rel=1e-9)
+        assert abs(told["accuracy"] - accuracy_score(data.target, label)) <= told["accuracy_bound"] + 1e-12
+        assert told["accuracy_bound"] == 0.0
+        assert "auc" not in told
+
+
+def test_hidden_cells_cannot_be_subtracted(lab):
+    score = Score(
+        Design((Numeric("z"),)), "softmax", np.array([[-1.0], [0.0], [1.0]]), np.array([0.0, 1.0, 0.0])
+    )
+    target = Target("k", (0, 1, 2))
+    z = np.repeat([-9.0, 0.0, 9.0], 100)
+    kinds = np.repeat([0, 1, 2], 100)
+    kinds[:4] = 1  # four rows of class 1 are taken for 0
+    state = lab.Sites({"s": pa.table({"z": z, "k": kinds})}, min_group=10).ask(Confusion(score, target))
+    assert state["withheld"].tolist() == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert state["rows"].tolist() == [[96, 0, 0], [0, 0, 0], [0, 0, 100]]
+    assert state["errors"].tolist() == [1, 10]
+    few = lab.Sites({"s": pa.table({"z": z[:9], "k": kinds[:9]})}, min_group=10).ask(Confusion(score, target))
+    assert not few["rows"].any()
 
 
 def test_auc_of_nothing():

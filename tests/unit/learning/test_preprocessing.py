@@ -172,7 +172,7 @@ def test_misuse_is_told(lab, mixed):
     parts = lab.parted(mixed, [700])
     for estimator, kind, words in [
         (make_pipeline(StandardScaler(), OneHotEncoder(), Ridge()), PlanError, "not the output of another"),
-        (make_pipeline(columns("drop", OneHotEncoder())), ConfigError, "does not predict"),
+        (make_pipeline(columns("drop", OneHotEncoder())), PlanError, "learns no target"),
         (make_pipeline(ColumnTransformer([("x", "passthrough", ["aa"])]), Ridge()), PlanError, "'a'"),
         (make_pipeline(ColumnTransformer([("x", "drop", ["a"])]), Ridge()), PlanError, "no feature"),
         (make_pipeline(OneHotEncoder(categories=[["x"]]), Ridge()), ConfigError, "lists 1 columns"),

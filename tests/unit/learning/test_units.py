@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.learning import split
-from blossom.learning.units import Tally, hashes
+from blossom.learning.units import Tally, hashes, identities
 from blossom.plan.errors import ConfigError
 
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 12))), max_size=120)
@@ -103,3 +103,27 @@ def test_the_split_keeps_units_together_and_its_share():
 def test_a_share_beyond_its_bounds(fraction):
     with pytest.raises(ConfigError):
         split(pa.RecordBatch.from_pydict({"id": [1]}), ["id"], fraction, 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["a", "a\0", "é" * 9, ""])), max_size=40
+    ),
+    start=st.integers(0, 5),
+)
+def test_identities_tell_texts_apart(values, start):
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        block = pa.RecordBatch.from_arrays([pa.array(values, kind)], names=["u"]).slice(start)
+        found = identities(block, "u")
+        own = values[start:]
+        assert len(set(found.tolist())) == len(set(own))
+        assert [bool(found[i] == found[j]) for i in range(len(own)) for j in range(i)] == [
+            own[i] == own[j] for i in range(len(own)) for j in range(i)
+        ]
+
+
+def test_identities_of_other_types():
+    for values in ([1, None, -1, 2**40], [0.5, None, 0.25, 1.0], [True, False, None]):
+        block = pa.RecordBatch.from_pydict({"u": pa.array(values)})
+        assert len(set(identities(block, "u").tolist())) == len(values)

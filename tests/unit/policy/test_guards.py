@@ -91,7 +91,7 @@ def test_rows_as_units_count_once_however_often_they_stand(clinic, run, rows, le
     expected = {
         key: len(members)
         for key, members in groups.items()
-        if units(members, lambda row: tuple(row.values())) >= least
+        if units(members, lambda row: tuple(row[name] for name in SCHEMA.names)) >= least
     }
     assert {row["g"]: row["n"] for row in result.to_pylist()} == expected
 

@@ -288,7 +288,7 @@ class TestPredict:
         verdict = judge(root, clinic.policies, Recipient("hub"), "north")
         assert verdict.allowed == allowed
         if allowed:
-            assert "__unit_0" in verdict.allow().stages[0].query.input.schema
+            assert "__unit_0" in verdict.allow().stages[0].detail.input.schema
 
 
 def test_a_plan_of_fifty_nodes_is_judged_in_two_milliseconds(clinic):

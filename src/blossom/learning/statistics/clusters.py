@@ -31,7 +31,7 @@ class ClusterSums(Statistic):
 
     A cluster with fewer than `min_group` units at a site contributes nothing there. As a site's rows and sums are known
     altogether, the clusters that contribute nothing hold `min_group` units together, or a further one is left out too.
-    `silent`: clusters left out, over the sites; `unit_free`: whether the rows were too few to speak of at all.
+    `silent`: at how many sites a cluster is left out.
 
     Args:
         design: The features.

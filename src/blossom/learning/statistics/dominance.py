@@ -15,8 +15,8 @@ from blossom.learning.units import Hashes, identities
 P = 0.1
 """The rest of a sum is at least this share of its largest contribution."""
 
-_MOST_NUMBERS = 1 << 22
-"""Sums that a tally of units may hold (32 MiB)."""
+_MOST_NUMBERS = 1 << 18
+"""Sums that a tally of units holds (2 MiB), unless it has many columns."""
 
 
 def dominated(total: Floats, largest: Floats, second: Floats) -> Bools:
@@ -92,13 +92,13 @@ class UnitShares:
         merged[place[: len(self._units)]] = self._sums
         merged[place[len(self._units) :]] += sums
         self._units, self._sums = everyone, merged
-        most = max(2048, _MOST_NUMBERS // size)
+        most = max(4096, _MOST_NUMBERS // size)
         if len(everyone) > most:
             self._let_go(most // 2)
 
     def _let_go(self, kept: int) -> None:
         share = (self._sums / np.where(self._total > 0.0, self._total, 1.0)).max(axis=1)
-        order = np.argsort(-share, kind="stable")
+        order = np.argpartition(-share, kept)
         self._slack += self._sums[order[kept:]].max(axis=0)
         stay = np.sort(order[:kept])
         self._units, self._sums = self._units[stay], self._sums[stay]

@@ -19,6 +19,8 @@ from blossom.plan.expressions import (
     Named,
     Outer,
     Subquery,
+    TypeArgument,
+    children,
     columns,
     conjuncts,
     has,
@@ -38,6 +40,7 @@ from blossom.plan.relations import (
     Sort,
     identity,
     rewrite,
+    substitute,
 )
 
 _INNER = frozenset({"inner", "cross"})
@@ -111,8 +114,12 @@ def _semi(base: Relation, part: Expression) -> Relation | None:
         return None
     pulled.plan = decorrelate(pulled.plan)
     predicates = [_to_link(p) for p in pulled.predicates]
+    if pulled.one_row and query.kind == "exists":
+        return Filter(base, (Literal(False, "boolean"),)) if negated else base  # an aggregate of nothing is a row too
     if query.needle is not None:
         name = query.plan.schema.names[0]
+        if predicates and pulled.one_row and not _is_null(pulled.missing[name]):
+            return None  # a count of nothing may be the needle
         inner = Column(name, pulled.plan.schema[name], 1)
         predicates.append(Call("Equals", (query.needle, inner), "boolean"))
     if not predicates:
@@ -206,12 +213,22 @@ def _attach(base: Relation, query: Subquery) -> tuple[Relation, Expression] | No
     fresh = _fresh(base, "__q")
     predicates = tuple(_to_link(p) for p in pulled.predicates)
     answer = Column(name, pulled.plan.schema[name], 1)
-    link = Link("left", predicates) if predicates else Link("cross", ())
-    joined = Join((base, pulled.plan), (link,), (*identity(base), (fresh, answer)))
-    column: Expression = joined.column(fresh)
-    if predicates and pulled.zero_if_missing:
-        column = Call("Coalesce", ((column, Literal(0, "int8")),), column.dtype)
-    return joined, column
+    values = [*identity(base), (fresh, answer)]
+    if not predicates:
+        joined = Join((base, pulled.plan), (Link("cross", ()),), tuple(values))
+        return joined, joined.column(fresh)
+    missing = pulled.missing[name]
+    link = Link("left", predicates)
+    if _is_null(missing):
+        joined = Join((base, pulled.plan), (link,), tuple(values))
+        return joined, joined.column(fresh)
+    # what an equality has matched is not null, so a null says that there was no match
+    key = next(c for c in columns(predicates[0]) if c.input == 1)
+    matched = _fresh(base, "__m")
+    joined = Join((base, pulled.plan), (link,), (*values, (matched, key)))
+    there = Call("NotNull", (joined.column(matched),), "boolean")
+    column = joined.column(fresh)
+    return joined, Call("IfElse", (there, column, missing), column.dtype)
 
 
 def _fresh(base: Relation, prefix: str) -> str:
@@ -230,8 +247,8 @@ class _Pulled:
 
     plan: Relation
     predicates: list[Expression] = field(default_factory=list)
-    one_row: bool = False  # at most one row for each outer row
-    zero_if_missing: bool = False  # a bare count: no rows mean 0, not null
+    one_row: bool = False  # exactly one row for each outer row, but for those that the predicates leave without any ...
+    missing: dict[str, Expression] = field(default_factory=dict)  # ... whose row this would be
 
 
 def _pull(plan: Relation) -> _Pulled | None:
@@ -298,10 +315,10 @@ def _pull_project(plan: Project) -> _Pulled | None:
     values = list(plan.values)
     predicates, extra = _carried(below, {name for name, _ in values})
     values.extend(extra)
-    zero = below.zero_if_missing and isinstance(plan.values[0][1], Column)
-    if below.zero_if_missing and not zero:
-        return None  # an expression of a count: what it is for no rows is not null
-    return _Pulled(Project(below.plan, tuple(values)), predicates, below.one_row, zero)
+    missing = {
+        name: substitute(value, lambda c: below.missing[c.name]) for name, value in plan.values if below.missing
+    }
+    return _Pulled(Project(below.plan, tuple(values)), predicates, below.one_row, missing)
 
 
 def _carried(below: _Pulled, taken: set[str]) -> tuple[list[Expression], list[Named]]:
@@ -339,12 +356,37 @@ def _pull_aggregate(plan: Aggregate) -> _Pulled | None:
         Call("Equals", (Column(name, inner.dtype), outer), "boolean")
         for (name, _), (inner, outer) in zip(groups, keys, strict=True)
     ]
-    counts = frozenset({"Count", "CountStar", "CountDistinct", "CountDistinctStar", "ApproxCountDistinct"})
-    first = plan.metrics[0][1]
-    zero = isinstance(first, Call) and first.op in counts
-    if not zero and (has(first, counts) or not has(first, REDUCTIONS)):
-        return None
-    return _Pulled(Aggregate(below.plan, groups, plan.metrics), predicates, True, zero)
+    missing = {name: _of_nothing(value) for name, value in plan.metrics}
+    return _Pulled(Aggregate(below.plan, groups, plan.metrics), predicates, True, missing)
+
+
+_COUNTS = frozenset({"Count", "CountStar", "CountDistinct", "CountDistinctStar", "ApproxCountDistinct"})
+_STRICT = frozenset({"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Modulus", "Negate", "Abs", "Cast", "Sqrt"})
+
+
+def _of_nothing(metric: Expression) -> Expression:
+    """What a metric is over no rows: counts are 0, other reductions null."""
+
+    def one(node: Expression) -> Expression | None:
+        if not isinstance(node, Call) or node.op not in REDUCTIONS:
+            return None
+        kind = node.dtype.lstrip("!")
+        if node.op in _COUNTS:
+            return Literal(0, kind)
+        return Call("Cast", (Literal(None, "null"), TypeArgument(kind)), kind)
+
+    return transform(metric, one)
+
+
+def _is_null(expression: Expression) -> bool:
+    """Whether an expression without columns is null for sure."""
+    if isinstance(expression, Literal):
+        return expression.value is None
+    return (
+        isinstance(expression, Call)
+        and expression.op in _STRICT
+        and any(_is_null(child) for child in children(expression))
+    )
 
 
 def _equality(predicate: Expression) -> tuple[Expression, Expression] | None:

@@ -83,7 +83,7 @@ def _inputs_need(node: Relation, mine: set[str]) -> list[set[str]]:
             kept = set(node.partition.columns) if isinstance(node, Parts) and node.partition else set[str]()
             return [mine | kept for _ in node.tables]
         case Train():
-            return [{node.target, *node.features}]
+            return [{*filter(None, (node.target,)), *node.features}]
         case Predict():
             made = {name for name, _ in node.outputs}
             return [(mine - made) | set(node.features), {"model"}]

@@ -1,0 +1,245 @@
+"""Sessions with a Spark Connect server: made, kept for reuse, interrupted on the server; no secret in any error."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import re
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, cast
+
+import grpc
+import pyarrow as pa
+
+from blossom.plan.errors import PlatformError
+
+with warnings.catch_warnings():
+    # it warns of pandas 3, which is not used here: rows come and go as Arrow
+    warnings.simplefilter("ignore")
+    from pyspark.errors import PySparkException
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+FAILURES = (PySparkException, grpc.RpcError, OSError, ValueError)
+"""What the client raises when the server, or the way to it, fails."""
+
+_SETTINGS: Mapping[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+}
+_RETRIES = DefaultPolicy(
+    max_retries=4, initial_backoff=50, max_backoff=500, jitter=0, max_server_retry_delay=2000
+)
+_AHEAD = 8
+"""Batches that are fetched before they are asked for."""
+
+_QUOTES = re.compile(r"\n\s*(?:==|JVM stacktrace|'|;)|SQLSTATE: ")
+
+
+def told(error: BaseException) -> str:
+    """What the server said, without the statement and the plan that it quotes, whose constants may be private.
+
+    >>> told(Exception("[DIVIDE_BY_ZERO] Division by zero. SQLSTATE: 22012\\n== SQL ==\\nselect 1 / 0"))
+    '[DIVIDE_BY_ZERO] Division by zero.'
+    """
+    if isinstance(error, grpc.RpcError):
+        return "the server cannot be reached"
+    return _QUOTES.split(str(error), maxsplit=1)[0].strip()
+
+
+class Session:
+    """One session of the server; used by one run at a time.
+
+    Attributes:
+        views: What was made readable in it: name -> a mark of what it was made from.
+    """
+
+    def __init__(self, url: str, where: str) -> None:
+        self._where = where
+        self.views: dict[str, object] = {}
+        builder = cast("Any", SparkSession.builder)
+        try:
+            self.spark: Any = builder.remote(url).create()
+            self._client.set_retry_policies([_RETRIES])
+            for key, value in _SETTINGS.items():
+                self.spark.conf.set(key, value)
+        except FAILURES as error:
+            raise PlatformError(
+                told(error),
+                where=where,
+                hint="check the platform's url, and that the server runs and lets this user in",
+            ) from None
+
+    @property
+    def _client(self) -> Any:
+        return self.spark.client
+
+    def sql(self, text: str) -> pa.Table:
+        """Run a statement and give its rows.
+
+        Raises:
+            PlatformError: The server refused it.
+        """
+        try:
+            return self.spark.sql(text).toArrow()
+        except FAILURES as error:
+            raise PlatformError(told(error), where=self._where) from None
+
+    def schema(self, text: str) -> pa.Schema:
+        """The columns of a query, without running it."""
+        return self.sql(f"SELECT * FROM ({text}) AS q LIMIT 0").schema  # noqa: S608 - the site's owner wrote it
+
+    def view(self, name: str, rows: pa.Table) -> None:
+        """Make rows readable under a name."""
+        self.spark.createDataFrame(rows).createOrReplaceTempView(name)
+        self.views[name] = rows.schema
+
+    def drop(self, name: str) -> None:
+        """Take a view back."""
+        self.spark.catalog.dropTempView(name)
+        self.views.pop(name, None)
+
+    def stream(self, text: str) -> Iterator[pa.RecordBatch]:
+        """Run a query; its batches as they arrive."""
+        plan = self.spark.sql(text)._plan.to_proto(self._client)  # the public ways give whole tables only
+        for part in self._client.to_table_as_iterator(plan, {}):
+            if isinstance(part, pa.Table):
+                yield from part.to_batches()
+            elif isinstance(part, pa.RecordBatch):
+                yield part
+
+    def interrupt(self) -> None:
+        """Stop everything that runs in it, on the server; may take as long as the server likes."""
+        with contextlib.suppress(*FAILURES):
+            self._client.interrupt_all()
+
+    def close(self) -> None:
+        """End it, here and on the server; idempotent."""
+        with contextlib.suppress(*FAILURES):
+            self._client.release_session()
+        with contextlib.suppress(*FAILURES):
+            self._client.close()
+
+
+class Pool:
+    """Sessions that wait for their next run; more are opened when more runs go on at once.
+
+    Args:
+        url: The server's address.
+        where: Names the platform in errors.
+        size: Idle sessions that are kept.
+    """
+
+    def __init__(self, url: str, where: str, size: int) -> None:
+        self._url = url
+        self._where = where
+        self._size = size
+        self._lock = threading.Lock()
+        self._idle: list[Session] = []
+        self._closed = False
+
+    def take(self) -> Session:
+        """A session of one's own."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise PlatformError("the platform is closed", where=self._where)
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return Session(self._url, self._where)
+            try:
+                session.sql("SELECT 1")
+            except PlatformError:
+                session.close()  # the server ended it while it waited
+                continue
+            return session
+
+    def give_back(self, session: Session, *, usable: bool) -> None:
+        """Keep a session for another run, or end it."""
+        with self._lock:
+            keep = usable and not self._closed and len(self._idle) < self._size
+            if keep:
+                self._idle.append(session)
+        if not keep:
+            session.close()
+
+    @contextlib.contextmanager
+    def session(self) -> Generator[Session]:
+        """A session for a few statements."""
+        session = self.take()
+        usable = False
+        try:
+            yield session
+            usable = True
+        finally:
+            self.give_back(session, usable=usable)
+
+    def close(self) -> None:
+        """End the idle sessions; those in use end when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+
+class Reading:
+    """Batches fetched by a thread of their own: a call that waits for the server cannot be interrupted, this queue can.
+
+    Args:
+        fetch: Gives the batches.
+        ended: Called in that thread when nothing more will be fetched; told whether all was.
+    """
+
+    def __init__(self, fetch: Callable[[], Iterator[pa.RecordBatch]], ended: Callable[[bool], None]) -> None:
+        self._parts: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_AHEAD)
+        self._given_up = threading.Event()
+        self._thread = threading.Thread(
+            target=self._fetch, args=(fetch, ended), name="blossom-spark", daemon=True
+        )
+        self._thread.start()
+
+    def _fetch(self, fetch: Callable[[], Iterator[pa.RecordBatch]], ended: Callable[[bool], None]) -> None:
+        last: BaseException | None = None
+        try:
+            for batch in fetch():
+                if not self._put(batch):
+                    break
+        except BaseException as error:  # noqa: BLE001 - told to the thread that reads
+            last = error
+        ended(last is None and not self._given_up.is_set())
+        self._put(last)
+
+    def _put(self, part: pa.RecordBatch | BaseException | None) -> bool:
+        while not self._given_up.is_set():
+            with contextlib.suppress(queue.Full):
+                self._parts.put(part, timeout=0.1)
+                return True
+        return False
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The batches, in order.
+
+        Raises:
+            InterruptedError: `give_up` was called.
+        """
+        while not self._given_up.is_set():
+            try:
+                part = self._parts.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            if part is None:
+                return
+            if isinstance(part, BaseException):
+                raise part
+            yield part
+        raise InterruptedError("the run was cancelled")
+
+    def give_up(self) -> None:
+        """Wait no longer for the server; idempotent."""
+        self._given_up.set()

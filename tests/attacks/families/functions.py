@@ -1,0 +1,136 @@
+"""Python functions that see rows: closures, exceptions, prints; asked for outright, written, or trained on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import blossom as bl
+from tests.attacks.attack import Guess, attack, honest, number
+from tests.attacks.families.groups import rows
+from tests.attacks.world import VICTIM, Door
+
+FAMILY = "functions"
+
+
+def capturing(found: list[float]) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """A function of batches that keeps what it sees."""
+
+    def look(batch: pa.RecordBatch) -> pa.RecordBatch:
+        found.extend(batch.filter(pc.equal(batch["pid"], VICTIM))["salary"].to_pylist())
+        return batch.select(["pid", "age", "salary"])
+
+    return look
+
+
+SHAPE = {"pid": "int64", "age": "int64", "salary": "float64"}
+
+
+@attack(FAMILY, "rows", "maps rows by a function and asks for them")
+def mapped_rows(door: Door) -> Guess:
+    t = door.people.pipe(bl.map_batches, capturing([]), schema=SHAPE)
+    return next((row["salary"] for row in rows(t) if row["pid"] == VICTIM), None)
+
+
+@attack(FAMILY, "unknown", "keeps what a function sees in a closure, and asks only for an aggregate")
+def closure(door: Door) -> Guess:
+    found: list[float] = []
+    t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
+    try:
+        t.age.mean().execute()
+    except bl.BlossomError:
+        pass
+    return found[0] if found else None
+
+
+@attack(FAMILY, "inherits", "keeps what a function sees in a closure, while its output is written at the site")
+def closure_in_a_write(door: Door) -> Guess:
+    found: list[float] = []
+    t = door.table("people", site="north").pipe(bl.map_batches, capturing(found), schema=SHAPE)
+    try:
+        door.write(t)
+    except bl.BlossomError:
+        pass
+    return found[0] if found else None
+
+
+@attack(FAMILY, "fit", "keeps what a function sees in a closure, while a model is fitted on its output")
+def closure_in_a_fit(door: Door) -> Guess:
+    found: list[float] = []
+    t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
+    try:
+        bl.train(bl.LinearRegression(), t, target="salary", features=["age"]).fit()
+    except bl.BlossomError:
+        pass
+    return found[0] if found else None
+
+
+@attack(FAMILY, "errors", "raises an exception that carries the value")
+def exception(door: Door) -> Guess:
+    def fail(batch: pa.RecordBatch) -> pa.RecordBatch:
+        found = batch.filter(pc.equal(batch["pid"], VICTIM))["salary"].to_pylist()
+        if found:
+            raise ValueError(f"value {found[0]!r} here")
+        return batch
+
+    t = door.people.select("pid", "age", "salary").pipe(bl.map_batches, fail, schema=SHAPE)
+    number(t.age.mean())
+    return None
+
+
+@attack(FAMILY, "errors", "raises such an exception while the output is written at the site")
+def exception_in_a_write(door: Door) -> Guess:
+    def fail(batch: pa.RecordBatch) -> pa.RecordBatch:
+        found = batch.filter(pc.equal(batch["pid"], VICTIM))["salary"].to_pylist()
+        if found:
+            raise ValueError(f"value {found[0]!r} here")
+        return batch
+
+    door.write(door.table("people", site="north").select("pid", "age", "salary").pipe(bl.map_batches, fail, schema=SHAPE))
+    return None
+
+
+@attack(FAMILY, "unknown", "prints what it sees")
+def printing(door: Door) -> Guess:
+    def say(row: Any) -> Iterable[Any]:
+        if row["pid"] == VICTIM:
+            print(row["salary"])
+            print(row["salary"], file=sys.stderr)
+        return [{"age": row["age"]}]
+
+    t = door.people.pipe(bl.flat_map, say, schema={"age": "int64"})
+    number(t.age.mean())
+    return None
+
+
+@attack(FAMILY, "unknown", "multiplies her row by a function of rows")
+def repeated_rows(door: Door) -> Guess:
+    def repeat(row: Any) -> Iterable[Any]:
+        return [{"salary": row["salary"]}] * (1001 if row["pid"] == VICTIM else 1)
+
+    t = door.people
+    many = t.pipe(bl.flat_map, repeat, schema={"salary": "float64"})
+    a, b = number(many.salary.sum()), number(t.salary.sum())
+    return None if a is None or b is None else (a - b) / 1000
+
+
+@honest(FAMILY)
+def function_of_open_rows(door: Door) -> Any:
+    def upper(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return pa.record_batch([pc.utf8_upper(batch["city"])], names=["city"])
+
+    return rows(door.table("cities").pipe(bl.map_batches, upper, schema={"city": "string"}))
+
+
+@honest(FAMILY)
+def function_of_a_result(door: Door) -> Any:
+    def doubled(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return pa.record_batch([batch["dept"], pc.multiply(batch["m"], 2.0)], names=["dept", "m"])
+
+    t = door.people
+    groups = t.group_by("dept").agg(m=t.bonus.mean())
+    return rows(groups.pipe(bl.map_batches, doubled, schema={"dept": "string", "m": "float64"}))
