@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", type=int, nargs="*", help="these queries only")
     args = parser.parse_args()
 
     import duckdb
@@ -98,6 +99,8 @@ def main() -> None:
     ratios: list[float] = []
     added: list[float] = []
     for number, query in queries().items():
+        if args.only and number not in args.only:
+            continue
         expression = built(query, tables)
         text = compiler.to_sqlglot(built(query, plain)).sql(dialect="duckdb")
         began = time.perf_counter()

@@ -66,7 +66,9 @@ def judging(repeat: int) -> None:
     policies = {
         name: TablePolicy("rows")
         if unit is None
-        else TablePolicy("aggregates", privacy_unit=unit, columns={c: ColumnPolicy(transform=True) for c in TPCH[name]})
+        else TablePolicy(
+            "aggregates", privacy_unit=unit, columns={c: ColumnPolicy(transform=True) for c in TPCH[name]}
+        )
         for name, unit in UNITS.items()
     }
     seconds: list[float] = []
@@ -111,14 +113,19 @@ def guards(rows: int, groups: int, units: int, threads: int, repeat: int, folder
 
     con = duckdb.connect(config={"threads": threads})
     source = f"read_parquet('{file}')"
-    floor = median(repeat, lambda: con.sql(f"SELECT g, count(*), sum(x) FROM {source} GROUP BY g").to_arrow_table())
+    floor = median(
+        repeat, lambda: con.sql(f"SELECT g, count(*), sum(x) FROM {source} GROUP BY g").to_arrow_table()
+    )
     counted = median(
         repeat,
         lambda: con.sql(
             f"SELECT g, count(*), sum(x), count(DISTINCT unit) FROM {source} GROUP BY g"
         ).to_arrow_table(),
     )
-    scan = median(repeat, lambda: sum(b.num_rows for b in con.sql(f"SELECT g, unit, x FROM {source}").to_arrow_reader(1 << 20)))
+    scan = median(
+        repeat,
+        lambda: sum(b.num_rows for b in con.sql(f"SELECT g, unit, x FROM {source}").to_arrow_reader(1 << 20)),
+    )
     plain = median(repeat, lambda: run(plan).read_all())
     number = 0
 
@@ -129,16 +136,22 @@ def guards(rows: int, groups: int, units: int, threads: int, repeat: int, folder
         state.mkdir()
         ledger = Ledger(state, "one")
         grant = Grant(run=str(number), plan="", recipients=("hub",))
-        passed = Guarding("one", ledger).stage(stage, lambda: run(stage.query), lambda: run(stage.detail), grant)
+        passed = Guarding("one", ledger).stage(
+            stage, lambda: run(stage.query), lambda: run(stage.detail), grant
+        )
         assert passed.table.num_rows == groups, passed
         ledger.close()
 
     ours = median(repeat, whole)
-    print(f"aggregate of {rows:,} rows in {groups:,} groups, {units:,} units, DuckDB with {threads} thread(s):")
+    print(
+        f"aggregate of {rows:,} rows in {groups:,} groups, {units:,} units, DuckDB with {threads} thread(s):"
+    )
     print(f"  floor (the same SQL)            {floor:7.3f} s")
     print(f"  the plan without guards         {plain:7.3f} s")
     print(f"  with count(DISTINCT unit)       {counted:7.3f} s   {counted / floor:5.1f} x the floor")
-    print(f"  only reading the guards' columns{scan:7.3f} s   what any guard outside the engine must wait for")
+    print(
+        f"  only reading the guards' columns{scan:7.3f} s   what any guard outside the engine must wait for"
+    )
     print(f"  ours: all rules and the ledger  {ours:7.3f} s   {ours / floor:5.1f} x the floor, guards are "
           f"{100 * (ours - plain) / ours:.0f} % of the run")  # fmt: skip
     engine.close()
@@ -154,13 +167,17 @@ def ledger(figures: int, repeat: int) -> None:
     near = rows[7].copy()
     near[:9] += 1
     assert book.judge([Figure(10, near)])[0][0]
-    print(f"ledger of {figures:,} figures: index built in {time.perf_counter() - began:.2f} s, once a process")
+    print(
+        f"ledger of {figures:,} figures: index built in {time.perf_counter() - began:.2f} s, once a process"
+    )
     one = median(repeat, lambda: book.judge([Figure(10, near)]))
     fresh = [Figure(10, one) for one in rng.integers(0, 1 << 32, (1000, 256), dtype=np.uint32)]
     again = [Figure(10, one) for one in rows[:1000]]
     many = median(repeat, lambda: book.judge(fresh))
     known = median(repeat, lambda: book.judge(again))
-    print(f"  one figure {1e3 * one:.2f} ms; 1,000 new ones {1e3 * many:.1f} ms; 1,000 known ones {1e3 * known:.1f} ms")
+    print(
+        f"  one figure {1e3 * one:.2f} ms; 1,000 new ones {1e3 * many:.1f} ms; 1,000 known ones {1e3 * known:.1f} ms"
+    )
 
 
 TPCH: dict[str, dict[str, str]] = {
@@ -187,7 +204,9 @@ TPCH: dict[str, dict[str, str]] = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--groups", type=int, default=1_000)
     parser.add_argument("--units", type=int, default=1_000_000)

@@ -173,7 +173,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 }
 """What each owner allows. `ledgers`, `letters` and `research` hold the people again, under other rules of admission."""
 
-OPEN: Mapping[str, Any] = {"release": "rows", "training": "updates"}
+OPEN: Mapping[str, Any] = {"release": "rows", "to": ["hub", "site:north", "site:south"], "training": "updates"}
 
 
 @cache

@@ -232,7 +232,7 @@ def config(folder: Path, state: Path) -> dict[str, Any]:
 @pytest.fixture
 def north(tmp_path: Path) -> Iterator[dict[str, Any]]:
     pq.write_table(people(), tmp_path / "people.parquet")
-    yield config(tmp_path, tmp_path / "state")
+    return config(tmp_path, tmp_path / "state")
 
 
 def ask(fed: bl.Session, expression: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sysconfig
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field

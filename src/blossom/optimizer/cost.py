@@ -74,6 +74,12 @@ PLATFORMS: Mapping[str, PlatformFacts] = {
                             loops=frozenset({"semi", "anti"})),
     "postgresql": PlatformFacts(0.006, {"scan": 8 * M, "map": 8 * M, "join": 2.5 * M, "aggregate": 4 * M, "sort": 1.5 * M, "window": 0.8 * M,
                                         "function": 0.3 * M, "predict": 0.5 * M, "pass": 20 * M}, read=20e6, write=32e6, pairs=10 * M),
+    "mariadb": PlatformFacts(0.006, {"scan": 3 * M, "map": 3 * M, "join": 0.7 * M, "aggregate": 1 * M, "sort": 0.7 * M, "window": 0.3 * M,
+                                     "function": 0.3 * M, "predict": 0.5 * M, "pass": 5 * M}, read=8e6, write=12e6, pairs=5 * M),
+    "datafusion": PlatformFacts(0.006, {"scan": 50 * M, "map": 60 * M, "join": 12 * M, "aggregate": 15 * M, "sort": 6 * M, "window": 3 * M,
+                                        "function": 0.5 * M, "predict": 1 * M, "pass": 200 * M}, read=1500e6, write=1500e6, pairs=100 * M),
+    "spark": PlatformFacts(0.15, {"scan": 20 * M, "map": 20 * M, "join": 5 * M, "aggregate": 6 * M, "sort": 3 * M, "window": 1.5 * M,
+                                  "function": 0.5 * M, "predict": 1 * M, "pass": 50 * M}, read=25e6, write=40e6, pairs=50 * M),
     "python": PlatformFacts(0.001, {"scan": 100 * M, "map": 20 * M, "join": 2 * M, "aggregate": 2 * M, "sort": 2 * M, "window": 0.5 * M,
                                     "function": 0.5 * M, "predict": 2 * M, "pass": 200 * M}, read=2000e6, write=2000e6, pairs=10 * M),
 }

@@ -114,7 +114,9 @@ def _node(
     outer: tuple[Scope, ...],
 ) -> ops.Relation:
     if isinstance(node, rel.Filter) and isinstance(inputs[0], ops.Aggregate) and not inputs[0].groups:
-        inputs = [ops.Project(inputs[0], inputs[0].fields)]  # a filter may not name a reduction, seen through any field
+        inputs = [
+            ops.Project(inputs[0], inputs[0].fields)
+        ]  # a filter may not name a reduction, seen through any field
     if len(inputs) == 1 and not isinstance(inputs[0], ops.PhysicalTable) and _correlated(node):
         # Ibis merges selections, and would forget to tell the subquery
         inputs = [ops.SelfReference(inputs[0], len(outer))]
@@ -229,8 +231,12 @@ def _call(call: Call, scopes: tuple[Scope, ...], leaf: Callable[[rel.Relation], 
 def _subquery(
     node: Subquery, scopes: tuple[Scope, ...], leaf: Callable[[rel.Relation], ops.Relation]
 ) -> ops.Value:
-    # a reference keeps a table inside apart from the same table around, else a correlated condition compares it with itself
-    plan = _build(node.plan, lambda table: ops.SelfReference(leaf(table), len(scopes)), scopes)
+    # a reference keeps a table inside apart from the same table around, else a correlated condition compares it with itself;
+    # without correlation it would only hide from the engine that inside and outside share work
+    apart = bool(outer_columns(node.plan))
+    plan = _build(
+        node.plan, (lambda table: ops.SelfReference(leaf(table), len(scopes))) if apart else leaf, scopes
+    )
     if node.kind == "exists":
         # of an aggregate without groups Ibis keeps the rows only
         return ops.Literal(True, datatype("boolean")) if _one_row(node.plan) else ops.ExistsSubquery(plan)

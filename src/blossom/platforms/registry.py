@@ -27,6 +27,7 @@ PLATFORMS: Mapping[str, Entry] = {
     "python": Entry("blossom.platforms.python", "Python"),
     "polars": Entry("blossom.platforms.polars", "Polars", "polars"),
     "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
+    "mariadb": Entry("blossom.platforms.mariadb", "MariaDB", "mariadb"),
     "datafusion": Entry("blossom.platforms.datafusion", "DataFusion", "datafusion"),
     "spark": Entry("blossom.platforms.spark", "Spark", "spark"),
 }

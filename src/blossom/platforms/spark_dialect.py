@@ -367,14 +367,21 @@ class Compiler(PySparkCompiler):
     def visit_Date(self, op: Any, *, arg: Any) -> Any:
         return self.cast(arg, dt.date)
 
+    def _micros(self, arg: Any) -> Any:
+        return self.f.anon.unix_micros(self._zoned(arg))
+
     def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
-        return self.f.anon.unix_seconds(self._zoned(arg))
+        million = sge.convert(1_000_000)
+        micros = self._micros(arg)
+        whole = sge.paren(self.binop(sge.Sub, micros, self.f.anon.pmod(micros.copy(), million)))
+        return sge.IntDiv(this=whole, expression=million.copy())
 
     def visit_ExtractSecond(self, op: Any, *, arg: Any) -> Any:
         return self.f.anon.second(arg)
 
     def visit_ExtractMillisecond(self, op: Any, *, arg: Any) -> Any:
-        return self.f.anon.pmod(self.f.anon.unix_millis(self._zoned(arg)), sge.convert(1000))
+        rest = self.f.anon.pmod(self._micros(arg), sge.convert(1_000_000))
+        return sge.IntDiv(this=rest, expression=sge.convert(1000))
 
     def visit_DateDelta(self, op: Any, *, part: Any, left: Any, right: Any) -> Any:
         return self.f.anon.datediff(left, right)

@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     from pyspark.errors import PySparkException
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
+    from pyspark.sql.pandas.types import from_arrow_schema
 
 FAILURES = (PySparkException, grpc.RpcError, OSError, ValueError)
 """What the client raises when the server, or the way to it, fails."""
@@ -96,7 +97,8 @@ class Session:
 
     def view(self, name: str, rows: pa.Table) -> None:
         """Make rows readable under a name."""
-        self.spark.createDataFrame(rows).createOrReplaceTempView(name)
+        schema = from_arrow_schema(rows.schema, prefer_timestamp_ntz=True)  # an empty table's is not inferred
+        self.spark.createDataFrame(rows, schema=schema).createOrReplaceTempView(name)
         self.views[name] = rows.schema
 
     def drop(self, name: str) -> None:
@@ -120,7 +122,7 @@ class Session:
 
     def close(self) -> None:
         """End it, here and on the server; idempotent."""
-        with contextlib.suppress(*FAILURES):
+        with contextlib.suppress(*FAILURES, UserWarning):  # it warns when the server is gone
             self._client.release_session()
         with contextlib.suppress(*FAILURES):
             self._client.close()

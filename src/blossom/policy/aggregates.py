@@ -21,7 +21,18 @@ from blossom.plan.lineage import ELEMENTWISE
 from blossom.plan.relations import Aggregate
 from blossom.policy.rules import Rules
 from blossom.policy.shape import Shapes, held, predicate
-from blossom.policy.states import AFFINE, Carrier, State, Value, null_column, unit_column
+from blossom.policy.states import (
+    AFFINE,
+    OPAQUE,
+    PRODUCT,
+    Carrier,
+    State,
+    Value,
+    null_column,
+    rows_of,
+    stored,
+    unit_column,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +114,9 @@ def keys(
         value = shapes.value(expression)
         if value.bare is not None:
             refusals += rules.key(value.bare, "group key")
-        elif value.sources:
-            refusals += rules.predicates(value.sources, "group key")
-            shapes.problems.extend(rules.transforms(value.sources, "group key"))
+        elif sources := stored(value.sources):
+            refusals += rules.predicates(sources, "group key")
+            shapes.problems.extend(rules.transforms(sources, "group key"))
         if leaving:
             shapes.problems.extend(rules.reaches(value.sources))
         found[name] = value
@@ -178,7 +189,9 @@ def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[R
         value = shapes.value(part)
         problems.extend(rules.reaches(value.sources))
         problems.extend(rules.stewards({table for table, _ in value.sources}, "figures of its columns"))
-        if below.weighted or not held(value):
+        # Sums over several columns collide where a chosen equation holds: their distinct values count solutions.
+        counted = call.op == "CountDistinct" and value.bare is None
+        if below.weighted or counted or not held(value):
             reason = "rows repeated by joined data" if below.weighted else f"argument of {call.op}"
             problems.extend(rules.transforms(value.sources, reason))
     if parts.where is None:
@@ -216,13 +229,16 @@ def _unit_metric(
     if isinstance(expression, Call) and expression.op in PER_UNIT:
         parts = reduced(expression)
         values = [shapes.value(part) for part in parts.values]
-        found = values[0] if values else Value(form=AFFINE)
+        found = values[0] if values else Value(rows_of(below.units), AFFINE)
         if parts.where is None:
             form = max(found.form, AFFINE)
             return replace(found, form=form, bare=None, exact=frozenset(), covers=frozenset()), []
         # A condition makes of the metric a choice among rows: no longer affine in them.
-        refusals = list(rules.predicates(shapes.value(parts.where).sources, f"where of {expression.op}"))
-        return Value(found.sources | shapes.value(parts.where).sources), refusals
+        where = shapes.value(parts.where).sources
+        refusals = list(rules.predicates(stored(where), f"where of {expression.op}"))
+        counted = not values and not any(rules.transforms(stored(where), f"where of {expression.op}"))
+        # How many of its rows a unit has under an allowed condition may be summed, but multiply nothing: it is a flag.
+        return Value(found.sources | where, PRODUCT if counted else OPAQUE), refusals
     if isinstance(expression, Call) and (expression.op in PER_UNIT_OPAQUE or expression.op in ELEMENTWISE):
         sources: frozenset[tuple[str, str]] = frozenset()
         refusals = []

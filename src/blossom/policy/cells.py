@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blossom.plan.errors import PolicyError, SiteError
-from blossom.policy.dominance import Contributions, dominated_by, numbers
+from blossom.policy.dominance import Contributions, dominated_by, numbers, product
 from blossom.policy.facets import Facet
 from blossom.policy.sketch import Hashing, Words, low
 from blossom.policy.states import Unit, null_column, unit_column
@@ -45,8 +45,8 @@ class Track:
     Attributes:
         rows: Rows of each bucket.
         sketch: Sums of the units' hashes.
-        contents: Sums of the contents' hashes, by the content's column.
-        sums: What the buckets contribute, by the content's column.
+        contents: Sums of the contents' hashes, by the content's factors.
+        sums: What the buckets contribute, by the content's factors.
         counts: Distinct units of each cell, exact below `least`; known once all rows were read.
     """
 
@@ -54,9 +54,11 @@ class Track:
         self.least = least
         self.rows = np.zeros(shape, np.int64)
         self.sketch = np.zeros(shape, np.uint32)
-        self.contents = {content.column: np.zeros(shape, np.uint32) for content in facet.contents}
+        self.contents = {
+            content.factors: np.zeros(shape, np.uint32) for content in facet.contents if content.labels
+        }
         self.sums = {
-            content.column: Contributions(content.weights, shape, computed=content.computed)
+            content.factors: Contributions(content.weights, shape, computed=content.computed)
             for content in facet.contents
             if content.weights
         }
@@ -158,7 +160,11 @@ class Cells:
                 if own:
                     track.settle()
                 else:
-                    track.rows, track.sketch, track.counts = tracks[0].rows, tracks[0].sketch, tracks[0].counts
+                    track.rows, track.sketch, track.counts = (
+                        tracks[0].rows,
+                        tracks[0].sketch,
+                        tracks[0].counts,
+                    )
         self._weigh(rows)
 
     def _weigh(self, rows: Callable[[], Iterable[pa.RecordBatch]]) -> None:
@@ -218,7 +224,7 @@ class Cells:
         if not values.null_count:
             return hashes, None
         missing = values.is_null().to_numpy(zero_copy_only=False)
-        null = pc.equal(chunk.column(null_column(i)), 1).fill_null(False).to_numpy(zero_copy_only=False)
+        null = chunk.column(null_column(i)).fill_null(0).to_numpy(zero_copy_only=False) == 1
         hashes = np.where(missing, self._hashing.null, hashes)
         return hashes, ~missing | null
 
@@ -241,13 +247,14 @@ class Cells:
             if apart[number]:
                 track.add(at, own)
             for content in facet.contents:
-                values = chunk.column(content.column)
+                values = product([chunk.column(factor) for factor in content.factors])
                 if chosen is not None:
                     values = values.filter(pa.array(chosen))
-                hashed = low(self._hashing.contents(own, values))
-                np.add.at(track.contents[content.column].reshape(-1), at, hashed)
+                if content.labels:
+                    hashed = low(self._hashing.contents(own, values))
+                    np.add.at(track.contents[content.factors].reshape(-1), at, hashed)
                 if content.weights:
-                    track.sums[content.column].add(at, values)
+                    track.sums[content.factors].add(at, values)
 
     # ---- what the rules ask
 
@@ -261,7 +268,9 @@ class Cells:
 
     def small(self, i: int) -> Pairs:
         """The units of kind `i` in cells with too few of them, as (cell, unit) pairs; cells are those of the query."""
-        return joined([*self._tiny[i], *((self.judged[cells], units) for cells, units in self.tracks[i][0].few)])
+        return joined(
+            [*self._tiny[i], *((self.judged[cells], units) for cells, units in self.tracks[i][0].few)]
+        )
 
 
 class Weighing:
@@ -271,7 +280,7 @@ class Weighing:
         self._cells = cells
         self._suspect = np.zeros(len(cells.judged), np.bool_)
         self._suspect[suspects] = True
-        self._taken: dict[tuple[int, int, str], list[tuple[Ints, Words, Floats]]] = {}
+        self._taken: dict[tuple[int, int, tuple[str, ...]], list[tuple[Ints, Words, Floats]]] = {}
 
     def add(
         self, i: int, chunk: pa.RecordBatch, places: Ints, hashes: Words, there: Bools | None,
@@ -288,16 +297,16 @@ class Weighing:
                 continue
             for content in facet.contents:
                 if content.weights:
-                    values = numbers(chunk.column(content.column).filter(pa.array(own)))
-                    taken = self._taken.setdefault((i, number, content.column), [])
+                    values = numbers(chunk.column(content.factors[0]).filter(pa.array(own)))
+                    taken = self._taken.setdefault((i, number, content.factors), [])
                     taken.append((places[own], hashes[own], values))
 
     def dominated(self) -> Bools:
         """Which cells one unit dominates."""
         found = np.zeros(len(self._suspect), np.bool_)
-        for (i, number, column), parts in self._taken.items():
+        for (i, number, factors), parts in self._taken.items():
             least = self._cells.units[i].min_group
-            content = next(one for one in self._cells.facets[number].contents if one.column == column)
+            content = next(one for one in self._cells.facets[number].contents if one.factors == factors)
             places = np.concatenate([part[0] for part in parts])
             order = np.argsort(places, kind="stable")
             units = np.concatenate([part[1] for part in parts])[order]
@@ -322,13 +331,15 @@ class _Index:
         size = 1
         for i, column in enumerate(keys.columns):
             values = _key(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-            distinct_ = pc.unique(values)
+            distinct_ = values.unique()
             self._values.append(distinct_)
             self._strides.append(size)
             codes += _codes(values, distinct_, i) * size
             size *= max(len(distinct_), 1)
         if size > 1 << 62:
-            raise PolicyError("too many combinations of group keys to be judged", hint="group by fewer columns")
+            raise PolicyError(
+                "too many combinations of group keys to be judged", hint="group by fewer columns"
+            )
         self._order = np.argsort(codes, kind="stable")
         self._sorted = codes[self._order]
         self._table: Ints | None = None
@@ -365,16 +376,19 @@ def _key(values: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_floating(values.type):
-        return pc.add(values, pa.scalar(0.0, values.type))  # -0.0 and 0.0 are one group
+        return pc.call_function("add", [values, pa.scalar(0.0, values.type)])  # -0.0 and 0.0 are one group
     return values
 
 
 def _codes(values: pa.Array, distinct_: pa.Array, i: int) -> Ints:
     try:
-        found = pc.index_in(values, value_set=distinct_.cast(values.type))
+        found = pc.call_function(
+            "index_in", [values], pc.SetLookupOptions(value_set=distinct_.cast(values.type))
+        )
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise PolicyError(
-            f"groups by a key of type {values.type} cannot be told apart (key {i + 1})", hint="group by plain values"
+            f"groups by a key of type {values.type} cannot be told apart (key {i + 1})",
+            hint="group by plain values",
         ) from error
     return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 

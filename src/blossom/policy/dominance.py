@@ -9,7 +9,7 @@ a few units only, the figure tells that they are beyond a threshold that the use
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +53,9 @@ def dominated(contributions: Floats) -> Bools:
 class Contributions:
     """What buckets of units contribute to the figures folded from one value, cell by cell."""
 
-    def __init__(self, weights: Collection[Weight], shape: tuple[int, int], *, computed: bool = False) -> None:
+    def __init__(
+        self, weights: Collection[Weight], shape: tuple[int, int], *, computed: bool = False
+    ) -> None:
         self._shape = shape
         self._computed = computed
         self._wild: Ints | None = None
@@ -117,17 +119,22 @@ def dominated_by(
         if computed and len(np.unique(unit[~finite])) < least:
             return True
         values = np.where(finite, values, 0.0)
-    if "size" in weights and dominated(np.bincount(unit, np.abs(values))[None, :])[0]:
+    if "size" in weights and dominated(_sums(unit, np.abs(values)))[0]:
         return True
     if "spread" not in weights:
         return False
     x = values - values.mean()
     rows = np.bincount(unit).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = _spread(rows[None, :], np.bincount(unit, x)[None, :], np.bincount(unit, x * x)[None, :])
+        spread = _spread(rows[None, :], _sums(unit, x), _sums(unit, x * x))
         if spread.sum() <= _NOISE * _NOISE * (values * values).sum():
             return False  # all values are equal: what is left is rounding
     return bool(dominated(spread)[0])
+
+
+def _sums(unit: Ints, values: Floats) -> Floats:
+    """The sum of each unit's values, shape (1, units)."""
+    return np.asarray(np.bincount(unit, values), np.float64)[None, :]
 
 
 def _spread(rows: Floats, sums: Floats, squares: Floats) -> Floats:
@@ -137,6 +144,17 @@ def _spread(rows: Floats, sums: Floats, squares: Floats) -> Floats:
         mean = np.where(total > 0, sums.sum(axis=1, keepdims=True) / np.maximum(total, 1), 0.0)
         spread = squares - 2 * mean * sums + rows * mean * mean
     return np.where(spread < 0, 0.0, spread)
+
+
+def product(factors: Sequence[pa.Array]) -> pa.Array:
+    """The product of columns, row by row; a single one as it is."""
+    if len(factors) == 1:
+        return factors[0]
+    found = numbers(factors[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for factor in factors[1:]:
+            found = found * numbers(factor)
+    return pa.array(found)
 
 
 def numbers(values: pa.Array) -> Floats:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal as OneOf
 
-from blossom.plan.expressions import Call, Column, Expression, Literal, Named, columns
+from blossom.plan.errors import PolicyError
+from blossom.plan.expressions import Call, Column, Expression, Literal, Named, TypeArgument, columns
 from blossom.policy.aggregates import reduced
 from blossom.policy.states import State, Value
 
@@ -23,23 +24,20 @@ _NUMBERS = ("int", "uint", "float", "decimal", "boolean")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A value that a figure is made of, as it is told apart by the ledger.
+    """A value that a figure is made of.
 
     Attributes:
-        column: The detail's column.
-        labels: Under which names two figures' contents are compared: "=table.column" for a stored column as it is,
-            "table.column" (or several) for the folded value, computed of these.
+        factors: The detail's columns whose product it is.
+        labels: The stored columns that it depends on: under each of them the ledger compares it with what other figures are
+            made of. None where it is made of other contents, which are compared.
         weights: How units contribute to the figures folded from it.
+        computed: Whether it is computed, and no stored column as it is.
     """
 
-    column: str
-    labels: frozenset[str]
+    factors: tuple[str, ...]
+    labels: frozenset[str] = frozenset()
     weights: frozenset[Weight] = frozenset()
-
-    @property
-    def computed(self) -> bool:
-        """Whether it is computed, and no stored column as it is."""
-        return not any(label.startswith("=") for label in self.labels)
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +99,12 @@ class Facets:
             if _folds(call):
                 contents += self._contents(name, value, weight)
         facet = self._facet(tuple(where), tuple(present), condition)
-        merged = {content.column: content for content in facet.contents}
+        merged = {content.factors: content for content in facet.contents}
         for content in contents:
-            known = merged.get(content.column)
-            merged[content.column] = content if known is None else Content(
-                content.column, known.labels | content.labels, known.weights | content.weights
-            )  # fmt: skip
+            known = merged.get(content.factors, content)
+            merged[content.factors] = replace(
+                content, labels=known.labels | content.labels, weights=known.weights | content.weights
+            )
         key = (frozenset(where), frozenset(present))
         self._facets[key] = (replace(facet, contents=tuple(merged.values())), self._facets[key][1])
 
@@ -131,34 +129,83 @@ class Facets:
         return self._values.setdefault(value, f"__value_{len(self._values)}")
 
     def _contents(self, name: str, value: Expression, weight: Weight | None) -> list[Content]:
-        weights = frozenset[Weight]() if weight is None or not _number(value) else frozenset({weight})
-        read = sorted(columns(value), key=lambda column: column.name)
-        known = [self.below.value(column.name) for column in read]
-        sources = sorted({source for one in known for source in one.sources})
-        labels = {", ".join(f"{table}.{column}" for table, column in sources)}
-        found: list[Content] = []
-        for column, one in zip(read, known, strict=True):
-            if column == value:
-                labels |= _bare(one)
-            elif one.bare is not None:
-                # two figures of one column, differently computed: what they are computed of must be the same rows
-                found.append(Content(self._value(column), _bare(one)))
-        return [Content(name, frozenset(labels), weights), *found]
+        """What a folded value is made of.
+
+        A sum of `a * x + b * x * y` is a sum of x and one of x * y, whatever the literals: of these each is told apart, so that
+        sum(x) and sum(2 * x * flag), which differ in those whose flag is 0, are seen to be the same but for these.
+        """
+        weights: frozenset[Weight] = frozenset()
+        if weight is not None and _number(value):
+            weights = frozenset({weight})
+        bare = isinstance(value, Column) and self.below.value(value.name).bare is not None
+        found = [Content((name,), weights=weights, computed=not bare)]
+        for term in terms(value) if _number(value) else {(value,)}:
+            if term:
+                factors = tuple(sorted(self._value(factor) for factor in term))
+                labels = frozenset(label for factor in term for label in self._labels(factor))
+                found.append(Content(factors, labels, computed=not bare))
+        return found
+
+    def _labels(self, value: Expression) -> frozenset[str]:
+        sources = {source for column in columns(value) for source in self.below.value(column.name).sources}
+        return frozenset(".".join(source) for source in sources) or frozenset({""})
+
+
+MOST_TERMS = 64
+"""Terms of a folded value; a product of longer sums is refused."""
+
+
+def terms(value: Expression) -> set[tuple[Expression, ...]]:
+    """The products of columns that a value is a linear combination of; what is no arithmetic counts as a column.
+
+    Raises:
+        PolicyError: There are too many.
+
+    >>> x, y = Column("x", "float64"), Column("y", "float64")
+    >>> plus = Call("Add", (x, Literal(1, "int8")), "float64")
+    >>> sorted([factor.name for factor in term] for term in terms(Call("Multiply", (plus, y), "float64")))
+    [['x', 'y'], ['y']]
+    """
+    match value:
+        case Literal():
+            return {()}
+        case Call(
+            "Add" | "Subtract",
+            (Column() | Call() | Literal() as left, Column() | Call() | Literal() as right),
+        ):
+            found = terms(left) | terms(right)
+        case Call(
+            "Multiply", (Column() | Call() | Literal() as left, Column() | Call() | Literal() as right)
+        ):
+            rest = terms(right)
+            found = {tuple(sorted((*one, *other), key=repr)) for one in terms(left) for other in rest}
+        case Call("Negate", (Column() | Call() | Literal() as inner,)):
+            return terms(inner)
+        case Call("Divide", (Column() | Call() as inner, Literal())):
+            return terms(inner)
+        case Call("Cast", (Column() | Call() as inner, TypeArgument())) if _number(value) and _number(inner):
+            return terms(inner)
+        case _:
+            return {(value,)}
+    if len(found) > MOST_TERMS:
+        raise PolicyError(
+            f"a value of more than {MOST_TERMS} terms below an aggregate cannot be told apart by the ledger",
+            hint="fold shorter sums, and add up their results",
+        )
+    return found
 
 
 def _folds(call: Call) -> bool:
     return call.op in WEIGHTS or call.op == "CountDistinct"
 
 
-def _bare(value: Value) -> frozenset[str]:
-    return frozenset() if value.bare is None else frozenset({"=" + ".".join(value.bare)})
-
-
 def _number(value: Expression) -> bool:
     return not isinstance(value, Literal) and value.dtype.lstrip("!").startswith(_NUMBERS)
 
 
-def column_content(column: Column, value: Value, weights: frozenset[Weight]) -> Content:
+def column_content(column: Column, value: Value) -> Content:
     """The content of a column that a fit reads."""
-    sources = ", ".join(f"{table}.{name}" for table, name in sorted(value.sources))
-    return Content(column.name, _bare(value) | {sources}, weights if _number(column) else frozenset())
+    labels = frozenset(".".join(source) for source in value.sources)
+    # a fitted line goes through whoever is far from the others: a shift hides that from the size alone
+    weights: frozenset[Weight] = frozenset({"size", "spread"}) if _number(column) else frozenset()
+    return Content((column.name,), labels, weights, value.bare is None)

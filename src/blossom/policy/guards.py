@@ -197,9 +197,7 @@ def _stage(key: str, node: Aggregate, cutter: Cutter) -> Stage:
     facets = Facets(below)
     facets.take_all(call for _, expression in carried_.metrics for call in reductions(expression))
     found = facets.found()
-    controls = tuple(
-        (facet.control, Call("CountStar", (condition,), "int64")) for facet, condition in found
-    )
+    controls = tuple((facet.control, Call("CountStar", (condition,), "int64")) for facet, condition in found)
     keys: list[Named] = [(f"__key_{i}", value) for i, (_, value) in enumerate(carried_.groups)]
     units: list[Named] = [
         named

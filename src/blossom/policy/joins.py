@@ -10,7 +10,7 @@ from blossom.plan.expressions import Call, Column, Expression, Literal, columns,
 from blossom.plan.relations import Join, Link
 from blossom.policy.rules import Rules
 from blossom.policy.shape import Shapes, predicate
-from blossom.policy.states import Carrier, Reference, State, Unit, Value, null_column, unit_column
+from blossom.policy.states import Carrier, Reference, State, Unit, Value, null_column, rows_of, unit_column
 
 NO_NULL = Literal(0, "int8")
 
@@ -35,6 +35,7 @@ class JoinRule:
     _carriers: list[Carrier] = field(default_factory=list)
     _views: dict[tuple[int, str], Value] = field(default_factory=dict)
     _follows: dict[int, frozenset[Reference]] = field(default_factory=dict)
+    _linked: dict[int, frozenset[Reference]] = field(default_factory=dict)
 
     def judge(self) -> State:
         """The state of the join; refusals and problems are left in the rule's own fields."""
@@ -83,6 +84,10 @@ class JoinRule:
         if follows:
             # A column of the user's own data, looked up by a private column, is a function of that column.
             value = Value(value.sources | follows)
+        linked = self._linked.get(index)
+        if linked and value.sources:
+            # Which rows of an open table meet a private one is a secret: a flag of it would count them.
+            value = replace(value, sources=value.sources | linked)
         self._views[index, name] = value
         return value
 
@@ -116,6 +121,8 @@ class JoinRule:
             for reference in looked_up:
                 if reference is not None:
                     self.refusals += self.rules.key(reference, "key of a join")
+                    self._linked[public[0]] = rows_of(self._units)
+            self._views = {key: value for key, value in self._views.items() if key[0] != public[0]}
             return
         used: frozenset[Reference] = frozenset()
         for conjunct in (*(Call("Equals", pair, "boolean") for pair in pairs), *rest):

@@ -6,17 +6,20 @@ private table in it, the unit whose distinct values are counted. See `judging` f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
 from blossom.plan.errors import PolicyError, Refusal
+from blossom.plan.lineage import Flow
 from blossom.plan.relations import Relation
 from blossom.policy.guards import Guarded, guard
 from blossom.policy.judging import Judging, Use, references, tables_of
 from blossom.policy.kept import NOTHING_KEPT, Kept
 from blossom.policy.model import Recipient, TablePolicy
 from blossom.policy.rules import Rules
+from blossom.policy.shape import held
+from blossom.policy.states import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,16 @@ def judge(
     return Verdict(site, (), release, judging.uses(), tables, plan)
 
 
+def _useless(judging: Judging, state: State, flow: Flow) -> Iterator[Refusal]:
+    """Why nothing made of an output could ever leave: computing it could only tell something by failing, or to a function."""
+    if not state.private or not list(judging.rules.rows(references(flow), tables_of(flow))):
+        return
+    yield from state.pending
+    for name, value in state.columns.items():
+        if not held(value):
+            yield from judging.rules.transforms(value.sources, f"column {name!r} of what is kept at the site")
+
+
 ADMISSION: frozenset[str] = frozenset({"to", "purpose", "release"})
 """Rules of whole tables that ask who gets the output; they do not stand against one that stays at its site."""
 
@@ -121,6 +134,8 @@ def keep(
             if refusal.rule not in ADMISSION or refusal.column is not None
         )
     )
+    if not refusals and flow is not None:
+        refusals = tuple(dict.fromkeys(_useless(judging, state, flow)))
     if refusals or flow is None:
         raise PolicyError(f"the policy of {site} refuses this fragment", refusals, where=site)
     # with something pending no guard can stand above, so nobody will ask for the units

@@ -31,17 +31,24 @@ class Kept:
 
         The judge lets bare columns into aggregates; `if pid = 777 then salary else 0` must not become one by being written.
         """
+        plain = self.plain()
         return frozenset(
             name
             for name, value in self.state.columns.items()
-            if (self.state.weighted or not _plain(value))
+            if name not in plain
             and any(not policies[table].column(column).transform for table, column in value.sources)
         )
+
+    def plain(self) -> frozenset[str]:
+        """Columns that may be taken for stored ones when the output becomes a table of its own."""
+        if self.state.weighted:
+            return frozenset()
+        return frozenset(name for name, value in self.state.columns.items() if _plain(value))
 
 
 NOTHING_KEPT: Mapping[str, Kept] = {}
 
 
 def _plain(value: Value) -> bool:
-    # Written again and again, shifts larger than the scale would add up to a threshold (see Value.low).
-    return value.bare is not None or (value.form in (CONSTANT, AFFINE) and value.low == value.high)
+    # Written again and again, shifts larger than the scale, or scales, would add up to a threshold (see Value.low).
+    return value.bare is not None or (value.form in (CONSTANT, AFFINE) and value.low == value.high == 1.0)

@@ -20,12 +20,14 @@ class ColumnPolicy:
         key: May it be a group key or the key of an equality join?
         transform: May it stand inside predicates, CASE and non-affine arithmetic below an aggregate? Default: only where its
             release is "rows".
+        computed: Of a written table: it was computed by a user in no affine form, and may hide a predicate. Set by the site.
     """
 
     release: Release | None = None
     filter: bool = True
     key: bool = True
     transform: bool | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class TablePolicy:
         purposes: When given, the session must state one of them.
         steward: Of a replicated table: the site that alone answers aggregates over it, since each site's ledger knows its own
             releases only. None where every site answers for its own rows.
+        chosen: Of a written table: a user chose its rows, so that a join with it is a choice of rows too. Set by the site.
     """
 
     release: Release = "none"
@@ -52,13 +55,14 @@ class TablePolicy:
     training: Literal["none", "updates"] = "none"
     purposes: tuple[str, ...] = ()
     steward: str | None = None
+    chosen: bool = False
 
     def column(self, name: str) -> ColumnPolicy:
         """The rules in force for a column, with the table's filled in."""
         own = self.columns.get(name, ColumnPolicy())
         release = own.release if own.release is not None else self.release
         transform = own.transform if own.transform is not None else release == "rows"
-        return ColumnPolicy(release, own.filter, own.key, transform)
+        return ColumnPolicy(release, own.filter, own.key, transform, own.computed)
 
 
 @dataclass(frozen=True, slots=True)

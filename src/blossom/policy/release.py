@@ -85,7 +85,9 @@ class _Deciding:
         if cells.tracks:
             first = cells.tracks[0][0]
             # buckets filled grow with units until all are full; then rows decide
-            self.sizes[cells.judged] = (first.counts << 32) + np.minimum(first.rows.sum(axis=1), (1 << 32) - 1)
+            self.sizes[cells.judged] = (first.counts << 32) + np.minimum(
+                first.rows.sum(axis=1), (1 << 32) - 1
+            )
         for tracks in cells.tracks:
             few = np.ones(cells.number, np.bool_)
             few[cells.judged] = tracks[0].counts < tracks[0].least
@@ -176,7 +178,9 @@ def _contents(track: Track, facet: Facet, places: Ints | np.int64) -> list[dict[
     """Contents by label; one more mapping where two values of a facet have the same label."""
     found: list[dict[str, NDArray[np.uint32]]] = [{}]
     for content in facet.contents:
-        sketch = _sum(track.contents[content.column], places)
+        if not content.labels:
+            continue
+        sketch = _sum(track.contents[content.factors], places)
         for label in sorted(content.labels):
             for one in found:
                 if label not in one:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blossom.plan.errors import Refusal, unknown
 from blossom.policy.model import ROW_UNIT, ColumnPolicy, Recipient, TablePolicy
-from blossom.policy.states import Reference
+from blossom.policy.states import ROWS, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Rules:
 
     def reaches(self, sources: Iterable[Reference]) -> Iterator[Refusal]:
         """May these columns reach an output in aggregated form?"""
-        for reference in sorted(sources):
+        for reference in sorted(source for source in sources if source[1] != ROWS):
             if self.column(reference).release == "none":
                 yield self.refuse(
                     *reference, "release", "it may not leave in any form", "leave the column out"

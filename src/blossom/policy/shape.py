@@ -21,10 +21,17 @@ from blossom.plan.expressions import (
 )
 from blossom.plan.lineage import ELEMENTWISE
 from blossom.policy.rules import Rules
-from blossom.policy.states import AFFINE, CONSTANT, OPAQUE, PRODUCT, PUBLIC, Value
+from blossom.policy.states import AFFINE, CONSTANT, OPAQUE, PRODUCT, PUBLIC, Value, stored
 
 SPREAD = 1e10
 """How far literals may lie apart in one affine form: (x + 1e16) - 1e16 in floating point is a step function of x."""
+
+SIZES = (1e-30, 1e30)
+"""How small and how large literals may become: near the ends of floating point x * 5e-324 rounds, and x * 1e304 is infinite,
+beyond a threshold that the literal chooses."""
+
+WHOLE = {AFFINE: 1e12, PRODUCT: 1e6}
+"""How large the literals of an integer form may become: beyond 64 bits engines fail, and whether they do is an answer."""
 
 _INTEGERS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
 _FLOATS = {"float32": 32, "float64": 64}
@@ -54,7 +61,7 @@ class Shapes:
             case Call():
                 rule = _ARITHMETIC.get(expression.op)
                 if rule is not None and _plain(expression):
-                    return rule(*[self.value(child) for child in children(expression)])
+                    return _whole(expression, rule(*[self.value(child) for child in children(expression)]))
                 if expression.op == "Cast":
                     return self._cast(expression)
                 if expression.op not in ELEMENTWISE:
@@ -99,7 +106,7 @@ class Shapes:
 
 def predicate(shapes: Shapes, expression: Expression, where: str) -> Iterator[Refusal]:
     """Judge a predicate: hard refusals are yielded, what merely forbids a guard above goes to `shapes.problems`."""
-    sources = shapes.value(expression).sources
+    sources = stored(shapes.value(expression).sources)
     yield from shapes.rules.predicates(sources, where)
     shapes.problems.extend(shapes.rules.transforms(sources, where))
 
@@ -118,9 +125,16 @@ def _literal(value: object) -> Value:
 def _bounded(sources: Value, form: int, low: float, high: float, others: Value | None = None) -> Value:
     """A computed value, opaque where its literals lie too far apart."""
     found = sources.sources if others is None else sources.sources | others.sources
-    if form >= OPAQUE or not (0 < low <= high) or high > SPREAD * low or not math.isfinite(high):
+    if form >= OPAQUE or not (SIZES[0] <= low <= high <= SIZES[1]) or high > SPREAD * low:
         return Value(found)
     return Value(found, form, low=low, high=high)
+
+
+def _whole(expression: Call, value: Value) -> Value:
+    """The value, opaque where integers could be made to overflow."""
+    if value.form in WHOLE and value.high > WHOLE[value.form] and expression.dtype.lstrip("!") in _INTEGERS:
+        return Value(value.sources)
+    return value
 
 
 def _negate(value: Value) -> Value:

@@ -9,19 +9,21 @@ too lax. Unlike a bitmap of units, a sketch needs no dictionary of units and tel
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pandas import util
 
 Words = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
 """One sketch a row, shape (cells, width)."""
 
 NARROWEST = 256
+
+_siphash = cast("Callable[..., Words]", util.hash_array)
 
 _A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -62,7 +64,10 @@ class Hashing:
         return (hashes >> self._shift).astype(np.int64)
 
     def contents(self, hashes: Words, values: pa.Array) -> Words:
-        """A hash of each pair of unit and value, its low 32 bits for summing."""
+        """A hash of each pair of unit and value, its low 32 bits for summing. Equal numbers of any type are equal values."""
+        if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+            values = values.cast(pa.float64(), safe=False)
         return self._mixed(hashes + self.words(values) * _A, 1)
 
     def words(self, values: pa.Array) -> Words:
@@ -86,10 +91,10 @@ class Hashing:
     def _texts(self, values: pa.Array) -> Words:
         if not _is_text(values.type):
             values = values.cast(pa.string())
-        encoded = pc.dictionary_encode(values)
+        encoded = values.dictionary_encode()
         texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
         # SipHash with the site's key: whoever chooses a text cannot choose its hash
-        table = pd.util.hash_array(texts, hash_key=self._text, categorize=False)
+        table = _siphash(texts, hash_key=self._text, categorize=False)
         table = np.append(table, np.uint64(0))
         codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
         return table[codes]
@@ -114,7 +119,12 @@ def low(hashes: Words) -> NDArray[np.uint32]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def _ticks(values: pa.Array) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blossom.plan.errors import Refusal
@@ -61,6 +61,20 @@ class Unit:
     min_group: int
     dtype: str
     missing: Refusal | None = None
+
+
+ROWS = "(rows)"
+"""Stands for a column where a value tells which rows there are, or how many a unit has: it reads none, and is private all the same."""
+
+
+def rows_of(units: Iterable[Unit]) -> frozenset[Reference]:
+    """What the number of a unit's rows depends on."""
+    return frozenset((unit.table, ROWS) for unit in units)
+
+
+def stored(sources: frozenset[Reference]) -> frozenset[Reference]:
+    """The stored columns among the sources. Numbers of rows may be keys and stand in predicates, whose groups are guarded."""
+    return frozenset(source for source in sources if source[1] != ROWS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blossom.policy.sketch import Words
@@ -50,7 +49,7 @@ def _subsets(keys: int) -> Iterator[tuple[int, ...]]:
 
 
 def _codes(column: pa.ChunkedArray) -> Ints:
-    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

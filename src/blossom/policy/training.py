@@ -118,9 +118,7 @@ def judge_training(
         for index, unit in enumerate(units)
     ]
     root = Project(cutter.carry(fragment), tuple(values))
-    contents = tuple(
-        column_content(fragment.column(name), state.value(name), frozenset({"size"})) for name in dict.fromkeys(used)
-    )
+    contents = tuple(column_content(fragment.column(name), state.value(name)) for name in dict.fromkeys(used))
     return TrainingVerdict(site, (), judging.uses(), tables, Guarded(cut.stages, root), units, contents)
 
 

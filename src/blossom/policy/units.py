@@ -30,7 +30,10 @@ def scanned(node: Scan, rules: Rules) -> tuple[State, list[Refusal]]:
         for name, dtype in node.schema.items()
     }
     if rules.open(node.table, names):
-        return State(columns=values, natural=True), refusals
+        return (State() if policy.chosen else State(columns=values, natural=True)), refusals
+    for name in names:
+        if policy.column(name).computed:
+            values[name] = Value(values[name].sources)
     missing, carrier, dtype = _unit(node, policy, rules)
     column = policy.privacy_unit
     if missing is None and column is not None and column != ROW_UNIT:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from blossom.plan.errors import PolicyError, Refusal
 from blossom.policy.cells import Cells, Changed
@@ -22,6 +24,8 @@ REFUSALS_AN_HOUR = 500
 """Answers that a user may get refused in an hour because of what the data say: each tells a little."""
 
 _TRIES = 3
+
+_Rows = Callable[[], Iterable[pa.RecordBatch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class Guarding:
     def stage(
         self,
         stage: Stage,
-        query: Callable[[], Iterable[pa.RecordBatch]],
-        detail: Callable[[], Iterable[pa.RecordBatch]],
+        query: _Rows,
+        detail: _Rows,
         grant: Grant,
     ) -> Passed:
         """Run a stage and let on what every rule lets on; what the ledger must know is on disk before this returns.
@@ -69,33 +73,42 @@ class Guarding:
             SiteError: The ledger cannot be used, or the table changes all the time.
         """
         self._not_too_often(grant)
-        schema = pa.schema([*stage.columns.to_pyarrow(), *((facet.control, pa.int64()) for facet in stage.facets)])
-        for attempt in range(1, _TRIES + 1):
-            batches = list(query())
-            result = pa.Table.from_batches(batches, batches[0].schema if batches else schema)
-            controls = [
-                np.asarray(result.column(facet.control).fill_null(0).to_numpy()).astype(np.int64)
-                for facet in stage.facets
-            ]
-            if all(unit.min_group <= 1 for unit in stage.units):
-                shown = np.min(controls, axis=0) > 0
-                kept = gate(result, stage, Decision(shown, {}, ()))
-                return Passed(kept, result.num_rows - kept.num_rows)
-            keys = result.select(list(stage.keys))
-            cells = Cells(keys, controls, stage.units, stage.facets, self.ledger.hashing)
-            try:
-                cells.read(detail)
-            except Changed:
-                if attempt == _TRIES:
-                    raise
-                continue
-            break
+        result, cells = self._looked(stage, query, detail)
+        if cells is None:  # the owner lets figures about single units leave
+            shown = np.min(_controls(result, stage), axis=0) > 0
+            kept = gate(result, stage, Decision(shown, {}, ()))
+            return Passed(kept, result.num_rows - kept.num_rows)
+        keys = result.select(list(stage.keys))
         with self.ledger.session() as session:
             decision = decide(cells, keys, session.book)
             kept = gate(result, stage, decision)
             self._record(session, decision, kept.num_rows, replace(grant, tables=stage.tables))
         held = result.num_rows - kept.num_rows
         return Passed(kept, held if kept.num_rows else max(held, 1))
+
+    def _looked(self, stage: Stage, query: _Rows, detail: _Rows) -> tuple[pa.Table, Cells | None]:
+        """The result of a stage and its cells; read anew where the table changed between the two."""
+        schema = pa.schema(
+            [*stage.columns.to_pyarrow(), *(pa.field(facet.control, pa.int64()) for facet in stage.facets)]
+        )
+        tries = _TRIES
+        while True:
+            batches = list(query())
+            result = pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+            if all(unit.min_group <= 1 for unit in stage.units):
+                return result, None
+            cells = Cells(
+                result.select(list(stage.keys)), _controls(result, stage), stage.units, stage.facets,
+                self.ledger.hashing,
+            )  # fmt: skip
+            try:
+                cells.read(detail)
+            except Changed:
+                tries -= 1
+                if not tries:
+                    raise
+            else:
+                return result, cells
 
     def _record(self, session: Session, decision: Decision, cells: int, grant: Grant) -> None:
         refused = "differencing" if decision.hidden["differencing"] else None if cells else "min_group"
@@ -120,7 +133,7 @@ class Guarding:
 
     def fit(
         self,
-        batches: Callable[[], Iterable[pa.RecordBatch]],
+        batches: _Rows,
         units: Sequence[TrainingUnit],
         contents: Sequence[Content],
         grant: Grant,
@@ -141,8 +154,13 @@ class Guarding:
             return
         self._not_too_often(grant)
         # what fills in nulls sees all rows, all else those without a null
-        facets = (Facet("rows"), Facet("complete", (), tuple(one.column for one in contents), tuple(contents)))
-        counts = [sum(column) for column in zip(*(_rows(batch, facets[1]) for batch in batches()), strict=True)]
+        facets = (
+            Facet("rows"),
+            Facet("complete", (), tuple(one.factors[0] for one in contents), tuple(contents)),
+        )
+        counts = [
+            sum(column) for column in zip(*(_rows(batch, facets[1]) for batch in batches()), strict=True)
+        ]
         if not counts or not counts[0]:
             return
         cells = Cells(
@@ -175,6 +193,14 @@ _FIT_REFUSED = {
         "a fit on the very same rows, or on rows of clearly more or fewer units; leave out rows with nulls by a filter",
     ),
 }
+
+
+def _controls(result: pa.Table, stage: Stage) -> list[NDArray[np.int64]]:
+    """How many rows of each facet the query counted in each cell."""
+    return [
+        np.asarray(pc.fill_null(result.column(facet.control), 0).to_numpy()).astype(np.int64)
+        for facet in stage.facets
+    ]
 
 
 def _rows(batch: pa.RecordBatch, facet: Facet) -> tuple[int, int]:

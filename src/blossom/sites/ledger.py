@@ -32,7 +32,9 @@ MOST_SKETCHES = 1_000_000
 """Sketches that a ledger holds, of about a kilobyte each."""
 
 _START = b"blossom ledger v1\n\n\n"  # a multiple of four bytes, as all that follows
-_HEAD = struct.Struct("<4sIQ16sI")  # mark, bytes of the JSON, bytes of the arrays, their digest, checksum of these four
+_HEAD = struct.Struct(
+    "<4sIQ16sI"
+)  # mark, bytes of the JSON, bytes of the arrays, their digest, checksum of these four
 _MARK = b"LGR1"
 
 
@@ -132,7 +134,9 @@ class Ledger:
             document = json.loads(key.read_bytes())
             return Hashing(bytes.fromhex(document["secret"]), int(document["width"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise self._error("the ledger's key is damaged, so nothing may leave", hint="restore ledger.key") from error
+            raise self._error(
+                "the ledger's key is damaged, so nothing may leave", hint="restore ledger.key"
+            ) from error
 
     def _sync_folder(self) -> None:
         folder = os.open(self.path.parent, os.O_RDONLY)
@@ -142,7 +146,7 @@ class Ledger:
             os.close(folder)
 
     def _reset(self) -> None:
-        self._book = Book(self.hashing.width)
+        self.book = Book(self.hashing.width)
         self._grants: list[Grant] = []
         self._told: set[tuple[object, ...]] = set()
         self._sketches = 0
@@ -200,7 +204,7 @@ class Ledger:
     def _take(self, grant: Grant, figures: Sequence[Figure]) -> None:
         self._grants.append(grant)
         self._told.add(_asker(grant))
-        self._book.add(figures)
+        self.book.add(figures)
         self._sketches += _weight(figures)
 
     @contextlib.contextmanager
@@ -232,7 +236,9 @@ class Ledger:
                 self._refresh()
                 yield Session(self)
         except OSError as error:
-            raise self._error(f"the ledger cannot be used, so nothing may leave: {error.strerror or error}") from error
+            raise self._error(
+                f"the ledger cannot be used, so nothing may leave: {error.strerror or error}"
+            ) from error
 
     def history(self) -> tuple[Grant, ...]:
         """What was given to whom, oldest first."""
@@ -240,7 +246,7 @@ class Ledger:
             return tuple(self._grants)
 
     def __len__(self) -> int:
-        return len(self._book)
+        return len(self.book)
 
     def close(self) -> None:
         """Free the files; idempotent."""
@@ -258,7 +264,7 @@ class Ledger:
         if self._sketches + _weight(figures) > self._most:
             refusal = Refusal(
                 self._site, ", ".join(grant.tables), None, "ledger",
-                f"the ledger holds {len(self._book)} figures and is full",
+                f"the ledger holds {len(self.book)} figures and is full",
                 "figures that were released before; the owner may end a period by beginning a new state folder",
             )  # fmt: skip
             raise PolicyError(f"the ledger of {self._site} is full", [refusal], where=self._site)
@@ -310,7 +316,7 @@ class Session:
     @property
     def book(self) -> Book:
         """What is known."""
-        return self._ledger._book
+        return self._ledger.book
 
     def refusals(self, user: str | None, hours: float = 1.0) -> int:
         """How many refusals a user got lately that depended on the data."""
@@ -377,7 +383,9 @@ def _encoded(grant: Grant, figures: Sequence[Figure]) -> bytes:
 
 def _decoded(data: Any, at: int, document: int, arrays: int, width: int) -> tuple[Grant, list[Figure]]:
     stated: Mapping[str, Any] = json.loads(bytes(data[at : at + document]))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in stated["grant"].items()}
+    given: dict[str, Any] = dict(stated["grant"])
+    for name in ("recipients", "tables", "columns"):
+        given[name] = tuple(given[name])
     grant = Grant(**given)
     figures, contents = int(stated["figures"]), int(stated["contents"])
     words = np.frombuffer(data, "<u4", arrays // 4, at + document)

@@ -177,7 +177,7 @@ class Site:
         if not task.recipients:
             plan, known = keep(task.root, self._policies, self.name, kept)
             reader, withheld = self._execute(task, plan)
-            delivery = Delivery(None, "local", withheld=withheld)
+            delivery = Delivery(None, "local", withheld=min(withheld, 1))
             self._store(task, known, _sized(reader, delivery, known))
             delivery.seconds = time.perf_counter() - began
             return delivery
@@ -188,7 +188,7 @@ class Site:
             task = replace(task, inputs={key: table.to_reader() for key, table in shared.items()})
         reader, withheld = self._execute(task, plan, verdicts[0])
         kind = verdicts[0].release or "public"
-        delivery = Delivery(None, kind, withheld=withheld)
+        delivery = Delivery(None, kind, withheld=min(withheld, 1))  # how many is the owner's to know
         if task.keep:
             # what stays may need hidden columns that must not leave, so it is a run of its own
             plan, known = keep(task.root, self._policies, self.name, kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -40,22 +40,24 @@ def inherited(kept: Kept, policies: Mapping[str, TablePolicy]) -> tuple[TablePol
     """
     behind = [policies[table] for table in sorted(kept.tables)]
     if not behind:
-        return TablePolicy(release="rows", training="updates"), {}
+        return TablePolicy(release="rows", training="updates", chosen=True), {}
     to = tuple(one for one in behind[0].to if all(one in other.to for other in behind))
     purposes = _purposes(behind)
     state = kept.state
     if not state.private:
-        return TablePolicy(release="rows", to=to, training="updates", purposes=purposes), {}
+        return TablePolicy(release="rows", to=to, training="updates", purposes=purposes, chosen=True), {}
     if len(state.units) != 1 or state.pending:
         return TablePolicy(release="none", to=to, purposes=purposes), {}
     unit = state.units[0]
     source = policies[unit.table]
     name = f"unit_of_{unit.table}"
-    disguised = kept.disguised(policies)
+    disguised, plain = kept.disguised(policies), kept.plain()
     columns = {
         column: _NEVER
         if column in disguised
-        else _strictest([policies[s.table].column(s.column) for s in sources])
+        else replace(
+            _strictest([policies[s.table].column(s.column) for s in sources]), computed=column not in plain
+        )
         for column, sources in kept.flow.columns.items()
     }
     columns[name] = _NEVER

@@ -216,6 +216,17 @@ def most_visits(door: Door) -> Guess:
     return None
 
 
+@attack(FAMILY, "shape", "the same with 1 added to the flag, so that the flag of one does not dominate", secret="visits", tolerance=0.5)
+def most_visits_lifted(door: Door) -> Guess:
+    v = door.visits
+    each = v.group_by("pid").agg(n=v.count())
+    for n in range(30, 4, -1):
+        row = numbers_by(each.agg(a=(1 + (each.n >= n).cast("int64")).sum(), b=each.count()))[0]
+        if row["a"] - row["b"] >= 1:
+            return float(n)
+    return None
+
+
 @attack(FAMILY, "shape", "sums powers of the visits per person: the highest power is hers alone", secret="visits", tolerance=0.5)
 def visits_power(door: Door) -> Guess:
     v = door.visits

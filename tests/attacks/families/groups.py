@@ -300,4 +300,5 @@ def union_of_results(door: Door) -> Any:
 @honest(FAMILY)
 def share_by_month(door: Door) -> Any:
     v = door.visits
-    return rows(v.filter(v.day.year() == 2024).group_by(month=v.day.month()).agg(n=v.count(), people=v.pid.nunique()))
+    year = v.filter(v.day.year() == 2024)
+    return rows(year.group_by(month=year.day.month()).agg(n=year.count(), people=year.pid.nunique()))

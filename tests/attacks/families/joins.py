@@ -51,11 +51,11 @@ def fan_out(door: Door) -> Guess:
 
 @attack(FAMILY, "shape", "repeats rows by a cross join and a comparison")
 def unequal_join(door: Door) -> Guess:
-    w = door.local({"limit": [VICTIM, VICTIM - 1]})
+    w = door.local({"top": [VICTIM, VICTIM - 1]})
     t = door.people
-    joined = t.join(w, [t.pid <= w.limit])
-    found = rows(joined.group_by("limit").agg(s=joined.salary.sum()))
-    a, b = hers(found, "limit", VICTIM), hers(found, "limit", VICTIM - 1)
+    joined = t.join(w, [t.pid <= w.top])
+    found = rows(joined.group_by("top").agg(s=joined.salary.sum()))
+    a, b = hers(found, "top", VICTIM), hers(found, "top", VICTIM - 1)
     return None if not isinstance(a, float) or not isinstance(b, float) else a - b
 
 
@@ -173,6 +173,19 @@ def membership_by_a_list(door: Door) -> Guess:
         if found is None:
             return None
         right += (found == 1) == (pid in inside)
+    return 1.0 if right == len(asked) else None
+
+
+@attack(FAMILY, "shape", "the same with 1 added to the flag, so that the flag of one does not dominate", secret="flag")
+def membership_by_a_lifted_flag(door: Door) -> Guess:
+    t, r = door.table("people", site="north"), door.table("roll")
+    joined = t.join(r, "pid").select("salary", listed=r.pid)
+    inside = set(known()["pid"])
+    asked = [pid for pid in roll()["pid"].to_pylist()][::23]
+    right = 0
+    for pid in asked:
+        row = rows(joined.agg(a=(1 + (joined.listed == pid).cast("int64")).sum(), n=joined.count()))[0]
+        right += (row["a"] - row["n"] == 1) == (pid in inside)
     return 1.0 if right == len(asked) else None
 
 

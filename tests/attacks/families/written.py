@@ -26,6 +26,14 @@ def laundered_allowed_flag(door: Door) -> Guess:
     return number((kept.salary * kept.me).sum())
 
 
+@attack(FAMILY, "inherits", "the same with 1 added to the flag, so that nobody dominates, and the plain sum taken away")
+def laundered_lifted_flag(door: Door) -> Guess:
+    t = door.table("people", site="north")
+    kept = door.write(t.mutate(me=1.0 + (t.age == VICTIM_AGE).cast("float64")))
+    row = rows(kept.agg(a=(kept.salary * kept.me).sum(), b=kept.salary.sum()))[0]
+    return row["a"] - row["b"]
+
+
 @attack(FAMILY, "inherits", "writes the product of salary and flag")
 def laundered_product(door: Door) -> Guess:
     t = door.table("people", site="north")
@@ -100,6 +108,16 @@ def own_weights_at_the_site(door: Door) -> Guess:
     return number((t.salary * t.w).sum())
 
 
+@attack(FAMILY, "shape", "the same with weights 2 and 1, so that nobody dominates, and the plain sum taken away")
+def own_lifted_weights_at_the_site(door: Door) -> Guess:
+    pids = known()["pid"].tolist()
+    own = door.local({"pid": pids, "w": [2.0 if pid == VICTIM else 1.0 for pid in pids]})
+    kept = door.write(own, site="north")
+    t = door.table("people", site="north").join(kept, "pid")
+    row = rows(t.agg(a=(t.salary * t.w).sum(), b=t.salary.sum()))[0]
+    return row["a"] - row["b"]
+
+
 @attack(FAMILY, "shape", "writes a label a person at the site, and groups by it")
 def own_labels_at_the_site(door: Door) -> Guess:
     pids = known()["pid"].tolist()
@@ -140,7 +158,7 @@ def size_of_a_written_table(door: Door) -> Guess:
 def laundered_prediction(door: Door) -> Guess:
     t = door.table("people", site="north")
     ages = list(range(20, 98))
-    own = door.local({"age": ages, "y": [0.0] * 77 + [1.0]})
+    own = door.local({"age": ages, "y": [0] * 77 + [1]})
     model = bl.train(bl.LogisticRegression(C=1e8), own, target="y", features=["age"]).fit()
     kept = door.write(model.predict(t))
     return number((kept.salary * kept.prediction).sum())

@@ -120,7 +120,10 @@ DATA: Mapping[str, pa.Table] = {
 }
 """Published table -> its rows, in every platform."""
 
-UNSTORABLE: Mapping[str, frozenset[str]] = {"sqlite": frozenset({"specials"})}
+UNSTORABLE: Mapping[str, frozenset[str]] = {
+    "sqlite": frozenset({"specials"}),
+    "mariadb": frozenset({"specials"}),
+}
 """Kind -> the tables that its engine cannot hold as they are; their cases do not run there."""
 
 
@@ -208,6 +211,58 @@ def _postgresql(folder: Path) -> Platform:
     return platform
 
 
+def load_mariadb(url: str, database: str, tables: Mapping[str, pa.Table]) -> None:
+    """Make a database of tables, typed as its users type them, in a collation that ignores case."""
+    from urllib.parse import unquote, urlsplit
+
+    import pymysql
+
+    parts = urlsplit(url)
+    connection = pymysql.connect(
+        host=parts.hostname, port=parts.port, user=unquote(parts.username), password=unquote(parts.password), charset="utf8mb4",
+        autocommit=True,
+    )  # fmt: skip
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {database}")
+        cursor.execute(f"CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        for name, table in tables.items():
+            columns = ", ".join(f"`{field.name}` {mariadb_type(field.type)}" for field in table.schema)
+            cursor.execute(f"CREATE TABLE {database}.{name} ({columns})")
+            rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+            marks = ", ".join(["%s"] * table.num_columns)
+            if rows:
+                cursor.executemany(f"INSERT INTO {database}.{name} VALUES ({marks})", rows)
+            cursor.execute(f"ANALYZE TABLE {database}.{name}")
+
+
+MARIADB_TYPES = {
+    "int32": "INT",
+    "int64": "BIGINT",
+    "string": "VARCHAR(200)",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date32[day]": "DATE",
+    "timestamp[us]": "DATETIME(6)",
+}
+
+
+def mariadb_type(kind: pa.DataType) -> str:
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return MARIADB_TYPES[str(kind)]
+
+
+def _mariadb(folder: Path) -> Platform:
+    url = os.environ["BLOSSOM_TEST_MARIADB_URL"]
+    database = f"conformance_{os.getpid()}"
+    tables = {name: table for name, table in DATA.items() if name not in UNSTORABLE["mariadb"]}
+    load_mariadb(url, database, tables)
+    platform = open_platform("mariadb", "mariadb", {"url": url})
+    for name in tables:
+        platform.publish(name, TableSource(source=f"{database}.{name}"))
+    return platform
+
+
 def _spark(folder: Path) -> Platform:
     platform = open_platform("spark", "spark", {"url": os.environ["BLOSSOM_TEST_SPARK_URL"]})
     for name, path in write_parquet(folder, DATA).items():
@@ -220,15 +275,20 @@ FACTORIES: Mapping[str, Callable[[Path], Platform]] = {
     "sqlite": _sqlite,
     "polars": _over_parquet("polars", {}),
     "postgresql": _postgresql,
+    "mariadb": _mariadb,
     "datafusion": _over_parquet("datafusion", {"threads": 1}),
     "spark": _spark,
 }
 """Kind -> makes a platform that has published all of `DATA` that it can hold, given an empty folder."""
 
-SERVERS = {"postgresql": "postgres_url", "spark": "spark_url"}
+SERVERS = {"postgresql": "postgres_url", "mariadb": "mariadb_url", "spark": "spark_url"}
 """Kind -> the fixture that starts its server."""
 
-MARKS = {"postgresql": (pytest.mark.postgres,)}
+MARKS = {
+    "postgresql": (pytest.mark.postgres,),
+    "mariadb": (pytest.mark.mariadb,),
+    "spark": (pytest.mark.spark,),
+}
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,10 @@ EDGES: Mapping[str, tuple[str, Build]] = {
     ),
     "parts of moments": (
         "days",
-        _each(a=lambda t: t.t.hour(), b=lambda t: t.t.minute(), c=lambda t: t.t.second(), e=lambda t: t.t.millisecond()),
+        _each(
+            a=lambda t: t.t.hour(), b=lambda t: t.t.minute(), c=lambda t: t.t.second(), e=lambda t: t.t.millisecond(),
+            f=lambda t: t.t.epoch_seconds(),
+        ),
     ),
     "moment to day": ("days", _each(v=lambda t: t.t.date(), w=lambda t: t.d.cast("timestamp"))),
     "days moved": (

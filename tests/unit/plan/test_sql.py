@@ -69,7 +69,7 @@ def exact(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return value
     number = float(value)
-    return "nan" if math.isnan(number) else float(f"{number:.12g}")
+    return "nan" if math.isnan(number) else float(f"{number:.12g}") + 0.0  # and no negative zero
 
 
 def rows(db: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:

@@ -27,7 +27,7 @@ def brute(pairs: list[tuple[int, float]], weight: str) -> bool:
     sums: dict[int, float] = {}
     for unit, x in pairs:
         sums[unit] = sums.get(unit, 0.0) + (abs(x) if weight == "size" else (x - mean) ** 2)
-    ordered = sorted(sums.values(), reverse=True) + [0.0, 0.0]
+    ordered = [*sorted(sums.values(), reverse=True), 0.0, 0.0]
     return sum(ordered[2:]) < 0.1 * ordered[0] - 1e-9
 
 
@@ -50,7 +50,11 @@ def test_buckets_clear_no_cell_that_a_unit_dominates(pairs, weight, buckets):
 
 
 @settings(deadline=None, max_examples=50)
-@given(cells=st.lists(values, min_size=1, max_size=4), weight=st.sampled_from(["size", "spread"]), cut=st.integers(1, 9))
+@given(
+    cells=st.lists(values, min_size=1, max_size=4),
+    weight=st.sampled_from(["size", "spread"]),
+    cut=st.integers(1, 9),
+)
 def test_cells_read_from_a_stream_are_judged_exactly(cells, weight, cut):
     rows = [(cell, unit, x) for cell, pairs in enumerate(cells) for unit, x in pairs]
     order = np.random.default_rng(cut).permutation(len(rows))
@@ -64,8 +68,14 @@ def test_cells_read_from_a_stream_are_judged_exactly(cells, weight, cut):
         }
     )
     counts = np.array([len(pairs) for pairs in cells])
-    facet = Facet("n", (), ("v",), (Content("v", frozenset({"=t.v"}), frozenset({weight})),))
-    seen = Cells(pa.table({"k": list(range(len(cells)))}), [counts, counts], [Unit("t", 2, "int64")], [Facet("all"), facet], HASHING)
+    facet = Facet("n", (), ("v",), (Content(("v",), frozenset({"t.v"}), frozenset({weight})),))
+    seen = Cells(
+        pa.table({"k": list(range(len(cells)))}),
+        [counts, counts],
+        [Unit("t", 2, "int64")],
+        [Facet("all"), facet],
+        HASHING,
+    )
     seen.read(lambda: [batch.slice(i, cut) for i in range(0, len(rows), cut)])
     enough = [len({unit for unit, _ in cells[cell]}) >= 2 for cell in seen.judged]
     expected = [brute(cells[cell], weight) for cell in seen.judged]
@@ -82,14 +92,18 @@ def test_a_far_mean_does_not_hide_a_dominant_spread():
     far = np.full(40, 1e9)
     far[3] += 1.0
     bounds = Contributions({"spread"}, (2, 64))
-    bounds.add(np.concatenate([np.arange(40), 64 + np.arange(40)]), pa.array(np.concatenate([np.zeros(40), far])))
+    bounds.add(
+        np.concatenate([np.arange(40), 64 + np.arange(40)]), pa.array(np.concatenate([np.zeros(40), far]))
+    )
     rows = np.zeros((2, 64), np.int64)
     rows[:, :40] = 1
     assert bounds.dominated(rows, 10)[1]
     assert dominated_by(far, np.arange(40), {"spread"}, 10)
 
 
-@pytest.mark.parametrize(("wild", "computed", "found"), [(1, True, True), (9, True, True), (10, True, False), (1, False, False)])
+@pytest.mark.parametrize(
+    ("wild", "computed", "found"), [(1, True, True), (9, True, True), (10, True, False), (1, False, False)]
+)
 def test_a_computed_value_that_is_not_finite_for_a_few_tells_of_them(wild, computed, found):
     x = np.ones(40)
     x[:wild] = np.inf

@@ -37,7 +37,11 @@ def apart(one: dict[int, int], other: dict[int, int]) -> int:
 
 
 @settings(deadline=None, max_examples=200)
-@given(known=st.lists(rows, min_size=1, max_size=8), base=rows, change=st.dictionaries(st.integers(0, 40), st.integers(0, 3), max_size=6))
+@given(
+    known=st.lists(rows, min_size=1, max_size=8),
+    base=rows,
+    change=st.dictionaries(st.integers(0, 40), st.integers(0, 3), max_size=6),
+)
 def test_every_figure_that_differs_by_a_few_units_is_found(known, base, change):
     new = {unit: times for unit, times in {**base, **change}.items() if times}
     book = Book(HASHING.width)

@@ -17,7 +17,10 @@ LEAST = 3
 SCHEMA = pa.schema([("u", pa.int64()), ("g", pa.string()), ("h", pa.string()), ("x", pa.int64())])
 FACTS = ibis.table({"u": "int64", "g": "string", "h": "string", "x": "int64"}, name="facts")
 POLICY = TablePolicy(
-    "aggregates", min_group=LEAST, privacy_unit="u", columns={name: ColumnPolicy(transform=True) for name in "ugh"}
+    "aggregates",
+    min_group=LEAST,
+    privacy_unit="u",
+    columns={name: ColumnPolicy(transform=True) for name in "ugh"},
 )
 
 rows = st.lists(
@@ -106,12 +109,33 @@ def test_no_two_answers_differ_by_a_few_units(clinic, run, rows, victim):
 
 def test_two_values_of_one_column_in_a_facet_are_both_told_apart(clinic, run):
     clinic.policies["facts"] = TablePolicy(
-        "aggregates", min_group=LEAST, privacy_unit="u", columns={name: ColumnPolicy(transform=True) for name in "uhx"}
+        "aggregates",
+        min_group=LEAST,
+        privacy_unit="u",
+        columns={name: ColumnPolicy(transform=True) for name in "uhx"},
     )
     rows = [{"u": i, "g": "a", "h": "x", "x": i % 7} for i in range(30)]
     facts = pa.Table.from_pylist(rows, SCHEMA)
     book = Book(256)
     one = FACTS.agg(a=(_.x * 2).sum(), b=(_.x * 3).sum())
     assert run(clinic.allowed(one), book, facts=facts)[0].num_rows == 1
-    weighted = FACTS.agg(a=(_.x * (_.u == 5).ifelse(7, 2)).sum())
+    weighted = FACTS.agg(a=(_.x * (_.u == 5).ifelse(7, 1)).sum())
     assert run(clinic.allowed(weighted), book, facts=facts)[0].num_rows == 0
+
+
+def test_a_flag_that_a_few_lack_does_not_tell_them_by_a_product(clinic, run):
+    """Products of two columns need no leave to transform; scaled by literals, they are none the safer."""
+    clinic.policies["facts"] = TablePolicy("aggregates", min_group=LEAST, privacy_unit="u")
+    table = ibis.table({"u": "int64", "x": "int64", "flag": "int64"}, name="facts")
+    facts = pa.table(
+        {"u": list(range(30)), "x": [50 + i for i in range(30)], "flag": [int(i != 7) for i in range(30)]}
+    )
+    for second in (
+        _.x * _.flag,
+        2 * _.x * _.flag,
+        (3 * _.x + 1) * (_.flag + 4),
+        _.flag * _.x.cast("float64") / 3,
+    ):
+        book = Book(256)
+        assert run(clinic.allowed(table.agg(s=_.x.sum())), book, facts=facts)[0].num_rows == 1
+        assert run(clinic.allowed(table.agg(s=second.sum())), book, facts=facts)[0].num_rows == 0

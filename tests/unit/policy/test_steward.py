@@ -34,5 +34,7 @@ def test_the_copy_may_be_a_join_partner_whose_columns_are_not_folded(copied):
 
 
 def test_another_site_fits_nothing_on_the_copy(copied):
-    verdict = judge_training(copied.plan(copied.patients), copied.policies, Recipient("hub"), "north", ["age"], None)
+    verdict = judge_training(
+        copied.plan(copied.patients), copied.policies, Recipient("hub"), "north", ["age"], None
+    )
     assert "steward" in {refusal.rule for refusal in verdict.refusals}

@@ -26,7 +26,9 @@ def decided(found: dict) -> tuple[list, list[frozenset[int]], np.ndarray]:
     pairs = [(i, unit) for i, own in enumerate(units) if few[i] for unit in own]
     small = (np.array([i for i, _ in pairs], np.int64), np.array([u for _, u in pairs], np.uint64))
     table = pa.table({f"k{j}": pa.array([key[j] for key in keys]) for j in range(3)})
-    hidden = secondary(few, few, np.array([len(own) for own in units]), small, LEAST, totals(table, len(keys)))
+    hidden = secondary(
+        few, few, np.array([len(own) for own in units]), small, LEAST, totals(table, len(keys))
+    )
     return keys, units, hidden
 
 
@@ -54,7 +56,11 @@ def test_nothing_is_hidden_where_no_cell_is_small(found):
 
 
 def test_the_next_smallest_goes_and_no_more():
-    found = {("a", "x", 1): frozenset({1}), ("a", "y", 1): frozenset(range(5)), ("a", "z", 1): frozenset(range(4))}
+    found = {
+        ("a", "x", 1): frozenset({1}),
+        ("a", "y", 1): frozenset(range(5)),
+        ("a", "z", 1): frozenset(range(4)),
+    }
     _, _, hidden = decided(found)
     assert hidden.tolist() == [True, False, True]
 

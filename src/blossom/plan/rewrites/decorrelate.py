@@ -115,7 +115,8 @@ def _semi(base: Relation, part: Expression) -> Relation | None:
     pulled.plan = decorrelate(pulled.plan)
     predicates = [_to_link(p) for p in pulled.predicates]
     if pulled.one_row and query.kind == "exists":
-        return Filter(base, (Literal(False, "boolean"),)) if negated else base  # an aggregate of nothing is a row too
+        never = Literal(False, "boolean")  # an aggregate of nothing is a row too
+        return Filter(base, (never,)) if negated else base
     if query.needle is not None:
         name = query.plan.schema.names[0]
         if predicates and pulled.one_row and not _is_null(pulled.missing[name]):
@@ -247,8 +248,10 @@ class _Pulled:
 
     plan: Relation
     predicates: list[Expression] = field(default_factory=list)
-    one_row: bool = False  # exactly one row for each outer row, but for those that the predicates leave without any ...
-    missing: dict[str, Expression] = field(default_factory=dict)  # ... whose row this would be
+    one_row: bool = (
+        False  # one row for each outer row; where the predicates leave none, `missing` says what it would be
+    )
+    missing: dict[str, Expression] = field(default_factory=dict)
 
 
 def _pull(plan: Relation) -> _Pulled | None:
@@ -315,9 +318,8 @@ def _pull_project(plan: Project) -> _Pulled | None:
     values = list(plan.values)
     predicates, extra = _carried(below, {name for name, _ in values})
     values.extend(extra)
-    missing = {
-        name: substitute(value, lambda c: below.missing[c.name]) for name, value in plan.values if below.missing
-    }
+    gone = below.missing
+    missing = {name: substitute(value, lambda c: gone[c.name]) for name, value in plan.values if gone}
     return _Pulled(Project(below.plan, tuple(values)), predicates, below.one_row, missing)
 
 
@@ -361,7 +363,9 @@ def _pull_aggregate(plan: Aggregate) -> _Pulled | None:
 
 
 _COUNTS = frozenset({"Count", "CountStar", "CountDistinct", "CountDistinctStar", "ApproxCountDistinct"})
-_STRICT = frozenset({"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Modulus", "Negate", "Abs", "Cast", "Sqrt"})
+_STRICT = frozenset(
+    {"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Modulus", "Negate", "Abs", "Cast", "Sqrt"}
+)
 
 
 def _of_nothing(metric: Expression) -> Expression:

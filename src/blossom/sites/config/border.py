@@ -62,6 +62,12 @@ class PlatformTable(Table):
     enabled: bool = True
 
 
+def _size(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?)?B", value, re.IGNORECASE):
+        raise ValueError(f'expected a size such as "4GB" or "512MiB", got {value!r}')
+    return value
+
+
 class DuckDBTable(PlatformTable):
     """`kind = "duckdb"`."""
 
@@ -69,12 +75,7 @@ class DuckDBTable(PlatformTable):
     memory_limit: str | None = None
     threads: int | None = Field(default=None, ge=1)
 
-    @field_validator("memory_limit")
-    @classmethod
-    def _size(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?)?B", value, re.IGNORECASE):
-            raise ValueError(f'expected a size such as "4GB" or "512MiB", got {value!r}')
-        return value
+    _check_size = field_validator("memory_limit")(_size)
 
 
 class SQLiteTable(PlatformTable):
@@ -83,8 +84,17 @@ class SQLiteTable(PlatformTable):
     database: str | None = None
 
 
-class PostgreSQLTable(PlatformTable):
-    """`kind = "postgresql"`."""
+class DataFusionTable(PlatformTable):
+    """`kind = "datafusion"`."""
+
+    memory_limit: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+
+    _check_size = field_validator("memory_limit")(_size)
+
+
+class ServerTable(PlatformTable):
+    """An engine that is reached by a URL: `kind = "postgresql"`, "mariadb" or "spark"."""
 
     url: SecretTable
 
@@ -102,7 +112,10 @@ KINDS: dict[str, type[PlatformTable]] = {
     "duckdb": DuckDBTable,
     "polars": PlatformTable,
     "sqlite": SQLiteTable,
-    "postgresql": PostgreSQLTable,
+    "postgresql": ServerTable,
+    "mariadb": ServerTable,
+    "datafusion": DataFusionTable,
+    "spark": ServerTable,
     "python": PlatformTable,
 }
 """Platform kind -> the keys it takes."""

@@ -33,9 +33,9 @@ class PlatformConfig:
     """An engine at a site.
 
     Attributes:
-        kind: "duckdb", "polars", "sqlite", "postgresql" or "python".
+        kind: One of `platforms.registry.PLATFORMS`.
         options: The options of that kind that were given: duckdb {database, memory_limit, threads}, sqlite {database},
-            postgresql {url}. Paths are absolute; `url` is a `Secret`.
+            datafusion {memory_limit, threads}, postgresql, mariadb and spark {url}. Paths are absolute; `url` is a `Secret`.
     """
 
     kind: str

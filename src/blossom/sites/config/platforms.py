@@ -49,12 +49,12 @@ def platform_config(name: str, body: object, key: Key, base: Base) -> PlatformCo
     if table is None:
         return None
     options: dict[str, Any] = {}
-    if isinstance(table, border.DuckDBTable):
+    if isinstance(table, border.DuckDBTable | border.DataFusionTable):
         options = {"memory_limit": table.memory_limit, "threads": table.threads}
     if isinstance(table, border.DuckDBTable | border.SQLiteTable) and table.database is not None:
         memory = table.database == ":memory:"
         options["database"] = table.database if memory else base.resolve(table.database)
-    if isinstance(table, border.PostgreSQLTable):
+    if isinstance(table, border.ServerTable):
         options["url"] = _secret(table.url, (*key, "url"), base)
     return PlatformConfig(kind, {option: value for option, value in options.items() if value is not None})
 
@@ -92,4 +92,4 @@ def _holds_password(url: str) -> bool:
         inside = parts.password is not None or "password" in parse_qs(parts.query)
     except ValueError:
         return True  # it cannot be taken apart, so it cannot be shown to be harmless
-    return inside or re.search(r"\bpassword\s*=", url) is not None
+    return inside or re.search(r"\b(password|token)\s*=", url) is not None

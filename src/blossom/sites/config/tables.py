@@ -16,14 +16,18 @@ from blossom.sites.config.base import URL, Base, check_list, check_name
 from blossom.sites.config.faults import Key
 from blossom.sites.config.model import PlatformConfig, TableConfig
 
-_READS: Mapping[str, Literal["files", "tables", "either"]] = {
+_READS: Mapping[str, Literal["files", "tables", "either", "both"]] = {
     "duckdb": "either",
     "polars": "files",
     "sqlite": "tables",
     "postgresql": "tables",
+    "mariadb": "tables",
+    "datafusion": "files",
+    "spark": "both",
     "python": "files",
 }
-"""What a `source` means to a kind of platform. "either": DuckDB with a database has tables of its own; without, files only."""
+"""What a `source` means to a kind of platform. "either": DuckDB with a database has tables of its own; without, files only.
+"both": a path of files as the server sees them, or the name of a table."""
 
 _FILE = re.compile(r"[/\\*?\[]|\.(parquet|pq|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst|bz2))?$", re.IGNORECASE)
 """Marks a source as a path or glob rather than the name of a table."""
@@ -133,7 +137,8 @@ def _source(
                 f"{source!r} is a path, but {platform!r} ({config.kind}) reads its own tables",
                 'add platform = "duckdb" to read a file',
             )
-        if reads == "files" or (reads == "either" and (looks or "database" not in config.options)):
+        own = reads == "either" and "database" in config.options
+        if reads == "files" or (looks and reads != "tables") or (reads == "either" and not own):
             source = base.resolve(source)
     return TableSource(
         source,
