@@ -163,8 +163,10 @@ class MariaDB(Platform):
             )
 
         try:
-            for key in compiled.received:
-                self._deliver(session, key, compiled.inputs[key], watched.readers[key], cancellation)
+            if compiled.received:
+                with session.writing():
+                    for key in compiled.received:
+                        self._deliver(session, key, compiled.inputs[key], watched.readers[key], cancellation)
             if cancellation.cancelled:
                 raise PlatformError(_CANCELLED, where=self._where)
             reader = run.execute(statement, compiled.schema, self._where)
@@ -248,7 +250,8 @@ def _query_columns(session: Session, query: str) -> list[tuple[Any, ...]]:
     """The columns of a query: a temporary table of its form has them in the catalogue."""
     table = "_blossom_query"
     session.temporary.append(table)
-    session.execute(f"CREATE TEMPORARY TABLE {table} AS SELECT * FROM ({query}) AS q LIMIT 0")  # noqa: S608 - the owner's
+    with session.writing():
+        session.execute(f"CREATE TEMPORARY TABLE {table} AS SELECT * FROM ({query}) AS q LIMIT 0")  # noqa: S608 - the owner's
     found = session.execute(f"SHOW FULL COLUMNS FROM {table}")
     session.clean()
     return found

@@ -94,6 +94,15 @@ class Session:
         cursor.execute(text)
         return cursor
 
+    @contextlib.contextmanager
+    def writing(self) -> Generator[None]:
+        """Lets statements make temporary tables, which a read-only transaction cannot."""
+        self.execute("SET SESSION TRANSACTION READ WRITE")
+        yield
+        self.execute(
+            "SET SESSION TRANSACTION READ ONLY"
+        )  # a session whose statement failed is not used again
+
     def kill(self) -> None:
         """Stop the statement that runs in this session, through a connection of its own."""
         with (
@@ -105,8 +114,10 @@ class Session:
 
     def clean(self) -> None:
         """Drop what a run left, so that another may use the session."""
-        while self.temporary:
-            self.execute(f"DROP TEMPORARY TABLE IF EXISTS {self.temporary.pop()}")
+        if self.temporary:
+            with self.writing():
+                while self.temporary:
+                    self.execute(f"DROP TEMPORARY TABLE IF EXISTS {self.temporary.pop()}")
 
     def close(self) -> None:
         """End the session without reading what is left; idempotent."""
@@ -123,7 +134,8 @@ def _connect(url: str) -> Any:
     encoders = {
         key: value for key, value in pymysql.converters.conversions.items() if not isinstance(key, int)
     }
-    return pymysql.connect(
+    connect: Any = pymysql.connect  # its declared types are narrower than what it takes
+    return connect(
         host=parts.hostname or "localhost",
         port=parts.port or 3306,
         user=unquote(parts.username or ""),
