@@ -83,7 +83,13 @@ HONEST: list[Honest] = []
 
 
 def attack(
-    family: str, rule: str, tries: str, *, secret: str = "salary", tolerance: float = 1.0, expects: str | None = None
+    family: str,
+    rule: str,
+    tries: str,
+    *,
+    secret: str = "salary",
+    tolerance: float = 1.0,
+    expects: str | None = None,
 ) -> Callable[[Callable[[Door], Guess]], Callable[[Door], Guess]]:
     """Register an attack; its name is the function's."""
     assert rule in SENTENCES, rule

@@ -52,7 +52,9 @@ def page() -> str:
                 if one.family == family
             ),
             "",
-            "Answered: " + ", ".join(one.name.replace("_", " ") for one in HONEST if one.family == family) + ".",
+            "Answered: "
+            + ", ".join(one.name.replace("_", " ") for one in HONEST if one.family == family)
+            + ".",
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"

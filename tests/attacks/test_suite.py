@@ -18,7 +18,7 @@ def of_attacks(attacks: Iterable[Attack], *, expected: bool) -> list[Any]:
     return [
         pytest.param(
             one,
-            id=one.name,
+            id=f"{one.family}-{one.name}".replace(" ", "-"),
             marks=[pytest.mark.xfail(reason=one.expects, strict=True)] if expected and one.expects else [],
         )
         for one in attacks
@@ -56,7 +56,9 @@ def test_all_attacks_in_one_session(backwards: bool, data: Path, tmp_path: Path)
     assert not recovered
 
 
-@pytest.mark.parametrize("one", [pytest.param(one, id=one.name) for one in HONEST])
+@pytest.mark.parametrize(
+    "one", [pytest.param(one, id=f"{one.family}-{one.name}".replace(" ", "-")) for one in HONEST]
+)
 def test_the_honest_query_is_answered(one: Honest, data: Path, tmp_path: Path) -> None:
     """Usefulness: the same forms, asked of large groups."""
     with Door(data, tmp_path, protected=True) as door:

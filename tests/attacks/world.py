@@ -45,7 +45,11 @@ def people(site: str) -> pa.Table:
     nearly all of the revenue, and neither bonus nor team."""
     rng = np.random.default_rng(["north", "south"].index(site) + 1)
     n = SIZES[site]
-    pid = rng.choice(np.arange(10_000 if site == "north" else 60_000, 54_000 if site == "north" else 99_000), n, replace=False)
+    pid = rng.choice(
+        np.arange(10_000 if site == "north" else 60_000, 54_000 if site == "north" else 99_000),
+        n,
+        replace=False,
+    )
     age = rng.integers(20, 80, n)
     rows: dict[str, list[Any]] = {
         "pid": pid.tolist(),
@@ -87,7 +91,9 @@ def visits(site: str) -> pa.Table:
         first = pid.index(VICTIM)
         day[first], cost[first] = VICTIM_DAY, float(SECRETS["cost"])
     vid = [len(SIZES) * i + (site == "south") for i in range(len(pid))]
-    return pa.table({"vid": vid, "pid": pid, "day": day, "cost": cost, "kind": rng.choice(["a", "b", "c"], len(pid))})
+    return pa.table(
+        {"vid": vid, "pid": pid, "day": day, "cost": cost, "kind": rng.choice(["a", "b", "c"], len(pid))}
+    )
 
 
 def staff() -> pa.Table:
@@ -110,7 +116,11 @@ def samples() -> pa.Table:
 def cities() -> pa.Table:
     """An open code list."""
     return pa.table(
-        {"city": [*CITIES, "Zed", "Ulm"], "region": ["low", "low", "high", "high", "high"], "size": [5, 7, 3, 2, 4]}
+        {
+            "city": [*CITIES, "Zed", "Ulm"],
+            "region": ["low", "low", "high", "high", "high"],
+            "size": [5, 7, 3, 2, 4],
+        }
     )
 
 
@@ -173,7 +183,11 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 }
 """What each owner allows. `ledgers`, `letters` and `research` hold the people again, under other rules of admission."""
 
-OPEN: Mapping[str, Any] = {"release": "rows", "to": ["hub", "site:north", "site:south"], "training": "updates"}
+OPEN: Mapping[str, Any] = {
+    "release": "rows",
+    "to": ["hub", "site:north", "site:south"],
+    "training": "updates",
+}
 
 
 @cache
@@ -187,7 +201,9 @@ def stored(folder: Path) -> Mapping[tuple[str, str], Path]:
     return found
 
 
-def configuration(data: Path, state: Path, *, protected: bool, tables: tuple[str, ...] = ()) -> dict[str, Any]:
+def configuration(
+    data: Path, state: Path, *, protected: bool, tables: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The federation as a mapping; without protection every row of every table may leave."""
     files = stored(data)
     sites: dict[str, Any] = {

@@ -348,3 +348,16 @@ def test_the_history_says_who_was_given_what(north: dict[str, Any], tmp_path: Pa
     assert (first.tables, first.cells, first.refused, first.recipients) == (("people",), 1, None, ("hub",))
     assert "people.pay" in first.columns
     assert (second.cells, second.refused) == (0, "differencing")
+
+
+def test_who_was_refused_too_often_waits_and_the_log_says_so(
+    north: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blossom.sites.guarding.REFUSALS_AN_HOUR", 2)
+    with bl.connect(north) as fed:
+        assert pay(fed, _.pid >= 0) is not None
+        assert pay(fed, _.pid != 1) is None
+        assert pay(fed, _.pid != 2) is None
+        with pytest.raises(bl.PolicyError, match=r"\[rate\]"):
+            pay(fed, _.pid >= 0)
+    assert '"rule":"rate"' in (tmp_path / "state" / "audit.jsonl").read_text()

@@ -36,10 +36,9 @@ _TYPES = {"int64": "BIGINT", "float64": "DOUBLE", "string": "VARCHAR", "timestam
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A carrier at one airport, from the raw rows: flights, arrivals, their summed delay, and how many aircraft they are."""
+    """A carrier at one airport, from the raw rows: flights that arrived, their summed delay, and how many aircraft they are."""
 
     flights: int
-    arrivals: int
     delay: int
     aircraft: int
 
@@ -110,10 +109,9 @@ class Pooled:
     def cells(self) -> Mapping[tuple[str, str], Cell]:
         """(site, carrier) -> what is there. Flights whose aircraft is unknown count as one aircraft together."""
         rows = self._query(
-            "SELECT origin, carrier, count(*), count(arr_delay), CAST(coalesce(sum(arr_delay), 0) AS BIGINT), "
-            "count(DISTINCT tailnum) FILTER (arr_delay IS NOT NULL)"
-            " + CAST(bool_or(tailnum IS NULL AND arr_delay IS NOT NULL) AS INT) "
-            "FROM flights GROUP BY ALL ORDER BY ALL"
+            "SELECT origin, carrier, count(*), CAST(sum(arr_delay) AS BIGINT), "
+            "count(DISTINCT tailnum) + CAST(bool_or(tailnum IS NULL) AS INT) "
+            "FROM flights WHERE arr_delay IS NOT NULL GROUP BY ALL ORDER BY ALL"
         )
         sites = {origin: site for site, origin in demo_data.AIRPORTS.items()}
         return {(sites[origin], carrier): Cell(*figures) for origin, carrier, *figures in rows}

@@ -321,7 +321,7 @@ def _difference(answer: list[dict[str, Any]], cells: Mapping[tuple[str, str], Ce
     for row in answer:
         own = [cell for (_, carrier), cell in cells.items() if carrier == row["carrier"]]
         flights = sum(cell.flights for cell in own)
-        mean = sum(cell.delay for cell in own) / sum(cell.arrivals for cell in own)
+        mean = sum(cell.delay for cell in own) / flights
         furthest = max(
             furthest,
             abs(row["flights"] - flights) / flights,

@@ -51,7 +51,7 @@ class MariaDB(Platform):
     """A MariaDB server's tables.
 
     Each run has a session of its own, which reads only; rows of other fragments are put into temporary tables before.
-    Cancelling and giving up a result kill the statement on the server.
+    Cancelling and giving up a result kill the statement on the server. Texts are put in order by their first 64 KiB.
 
     Args:
         name: The platform's name at its site.

@@ -21,7 +21,7 @@ COLLATION = "utf8mb4_nopad_bin"
 
 _SETTINGS = (
     f"SET NAMES utf8mb4 COLLATE {COLLATION}",
-    "SET time_zone = '+00:00', lc_time_names = 'en_US', max_sort_length = 8388608",
+    "SET time_zone = '+00:00', lc_time_names = 'en_US', max_sort_length = 65536, sort_buffer_size = 16777216",
     "SET sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_UNSIGNED_SUBTRACTION'",
     "SET SESSION TRANSACTION READ ONLY",
 )
@@ -121,8 +121,10 @@ class Session:
 
     def close(self) -> None:
         """End the session without reading what is left; idempotent."""
-        with contextlib.suppress(*FAILURES, AttributeError):
-            self.connection._force_close()  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue] - `close` is polite
+        # the driver's own ways to end read what is left of a result, be it the whole of it
+        if self.connection._result is not None:
+            self.connection._result.unbuffered_active = False
+        self.connection._force_close()
 
 
 def _connect(url: str) -> Any:

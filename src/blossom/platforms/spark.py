@@ -167,7 +167,7 @@ class Spark(Platform):
             self._prepare(session, compiled, watched, cancellation)
             if cancellation.cancelled:
                 raise PlatformError(_CANCELLED, where=self._where)
-            arrived = _arrival(session.schema(compiled.text))
+            arrived = session.schema(compiled.text)
         except FAILURES as error:
             self._pool.give_back(session, usable=False)
             raise failure(error) from None
@@ -292,10 +292,6 @@ def _columns(found: pa.Schema, source: TableSource, where: str) -> tuple[list[st
 
 def _spark_type(text: str) -> str:
     return "TIMESTAMP_NTZ" if family(text) is Family.TIMESTAMP else PySparkType.to_string(datatype(text))
-
-
-def _arrival(found: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(field.name, field.type) for field in found])
 
 
 def _retyped(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,7 @@ from blossom.plan.expressions import (
     Subquery,
     children,
     columns,
+    conjuncts,
 )
 from blossom.plan.lineage import ELEMENTWISE
 from blossom.plan.relations import Aggregate
@@ -196,7 +197,24 @@ def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[R
             problems.extend(rules.transforms(value.sources, reason))
     if parts.where is None:
         return []
-    return list(predicate(shapes, parts.where, f"where of {call.op}"))
+    refusals: list[Refusal] = []
+    for conjunct in conjuncts(parts.where):
+        present = _present(conjunct, shapes)
+        if present is None:
+            refusals += predicate(shapes, conjunct, f"where of {call.op}")
+        else:
+            problems.extend(rules.reaches(present.sources))
+    return refusals
+
+
+def _present(conjunct: Expression, shapes: Shapes) -> Value | None:
+    """The value, where the condition is that it is there: to count rows so is to count the value."""
+    match conjunct:
+        case Call("NotNull", (Column() | Call() as value,)):
+            found = shapes.value(value)
+            return found if held(found) else None
+        case _:
+            return None
 
 
 def per_unit(node: Aggregate, below: State, rules: Rules, shapes: Shapes) -> tuple[State, list[Refusal]]:

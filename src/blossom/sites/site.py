@@ -263,6 +263,10 @@ class Site:
             detail = partial(self._engine, task, stage.detail, inputs, passed)
             try:
                 through = guarding.stage(stage, query, detail, grant)
+            except PolicyError as error:
+                for recipient in task.recipients if verdict else ():
+                    self._log(task, recipient, replace(verdict, refusals=error.refusals), "refused", None, None)
+                raise
             except PlatformError:
                 if not task.cancellation.cancelled:
                     guarding.failed(grant)

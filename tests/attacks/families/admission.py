@@ -8,11 +8,11 @@ from typing import Any
 
 import ibis
 import pyarrow.parquet as pq
-
-import blossom as bl
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.families.groups import hers, rows
 from tests.attacks.world import SECRETS, VICTIM, VICTIM_AGE, Door, people
+
+import blossom as bl
 
 FAMILY = "admission and names"
 

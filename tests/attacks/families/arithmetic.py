@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import ibis
-
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.world import VICTIM, VICTIM_AGE, VICTIM_NAME, Door
 
@@ -18,7 +17,9 @@ def case_sum(door: Door) -> Guess:
     return number(ibis.cases((t.pid == VICTIM, t.salary), else_=0.0).sum())
 
 
-@attack(FAMILY, "shape", "sums hers and 50,000 for everybody else, so that nothing is rare and no unit dominates")
+@attack(
+    FAMILY, "shape", "sums hers and 50,000 for everybody else, so that nothing is rare and no unit dominates"
+)
 def case_constant(door: Door) -> Guess:
     t = door.people
     total = number(ibis.cases((t.pid == VICTIM, t.salary), else_=50_000.0).sum())
@@ -216,7 +217,13 @@ def most_visits(door: Door) -> Guess:
     return None
 
 
-@attack(FAMILY, "shape", "the same with 1 added to the flag, so that the flag of one does not dominate", secret="visits", tolerance=0.5)
+@attack(
+    FAMILY,
+    "shape",
+    "the same with 1 added to the flag, so that the flag of one does not dominate",
+    secret="visits",
+    tolerance=0.5,
+)
 def most_visits_lifted(door: Door) -> Guess:
     v = door.visits
     each = v.group_by("pid").agg(n=v.count())
@@ -227,7 +234,13 @@ def most_visits_lifted(door: Door) -> Guess:
     return None
 
 
-@attack(FAMILY, "shape", "sums powers of the visits per person: the highest power is hers alone", secret="visits", tolerance=0.5)
+@attack(
+    FAMILY,
+    "shape",
+    "sums powers of the visits per person: the highest power is hers alone",
+    secret="visits",
+    tolerance=0.5,
+)
 def visits_power(door: Door) -> Guess:
     v = door.visits
     each = v.group_by("pid").agg(n=v.count())

@@ -69,7 +69,12 @@ def by_products(door: Door) -> Guess:
 @attack(FAMILY, "differencing", "takes both from covariances and means", expects=LEDGER)
 def by_covariance(door: Door) -> Guess:
     def total(t: Any) -> float | None:
-        figures = [number(t.salary.cov(t.age, how="pop")), number(t.salary.mean()), number(t.age.mean()), number(t.count())]
+        figures = [
+            number(t.salary.cov(t.age, how="pop")),
+            number(t.salary.mean()),
+            number(t.age.mean()),
+            number(t.count()),
+        ]
         c, m, a, n = figures
         return None if c is None or m is None or a is None or n is None else n * (c + m * a)
 
@@ -94,7 +99,12 @@ def within_one_release(door: Door) -> Guess:
     return row["a"] - row["b"]
 
 
-@attack(FAMILY, "differencing", "asks both in one query, by adding the bonus, which she alone has not", expects=LEDGER)
+@attack(
+    FAMILY,
+    "differencing",
+    "asks both in one query, by adding the bonus, which she alone has not",
+    expects=LEDGER,
+)
 def by_nulls_in_one_release(door: Door) -> Guess:
     t = door.people
     row = t.agg(a=t.salary.sum(), b=(t.salary + t.bonus).sum(), c=t.bonus.sum()).to_pyarrow().to_pylist()[0]
@@ -117,7 +127,12 @@ def two_halves(door: Door) -> Guess:
     return None if whole is None or young is None or old is None else whole - young - old
 
 
-@attack(FAMILY, "differencing", "adds her to the crowd together with twenty others, who are asked about alone", expects="ledger over three")
+@attack(
+    FAMILY,
+    "differencing",
+    "adds her to the crowd together with twenty others, who are asked about alone",
+    expects="ledger over three",
+)
 def by_a_bridge(door: Door) -> Guess:
     t = door.people
     low = number(t.filter(t.age < 60).salary.sum())
@@ -126,7 +141,12 @@ def by_a_bridge(door: Door) -> Guess:
     return None if low is None or bridge is None or both is None else both - low - bridge
 
 
-@attack(FAMILY, "differencing", "leaves a few more people out each time, always a different few", expects="ledger over three")
+@attack(
+    FAMILY,
+    "differencing",
+    "leaves a few more people out each time, always a different few",
+    expects="ledger over three",
+)
 def by_a_ladder(door: Door) -> Guess:
     t = door.people
     # {20..69}, {20..79 and her}, {70..79}: sizes far apart from one another
@@ -136,13 +156,24 @@ def by_a_ladder(door: Door) -> Guess:
     return None if a is None or b is None or c is None else b - a - c
 
 
-@attack(FAMILY, "differencing", "drops one visit of a person who has others: the same people, one row less", secret="cost", expects=LEDGER)
+@attack(
+    FAMILY,
+    "differencing",
+    "drops one visit of a person who has others: the same people, one row less",
+    secret="cost",
+    expects=LEDGER,
+)
 def one_row_of_a_unit(door: Door) -> Guess:
     v = door.visits
     return difference(v.cost.sum(), v.filter(v.day != VICTIM_DAY).cost.sum())
 
 
-@attack(FAMILY, "differencing", "sums salaries over visits with and without her one visit of a day", expects=LEDGER)
+@attack(
+    FAMILY,
+    "differencing",
+    "sums salaries over visits with and without her one visit of a day",
+    expects=LEDGER,
+)
 def one_row_of_a_join(door: Door) -> Guess:
     t, v = door.people, door.visits
     joined = t.join(v, "pid")
@@ -158,7 +189,9 @@ def second_session(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "recipients", "closes everything and asks the second question after a restart", expects=LEDGER)
+@attack(
+    FAMILY, "recipients", "closes everything and asks the second question after a restart", expects=LEDGER
+)
 def after_a_restart(door: Door) -> Guess:
     a = number(door.people.salary.sum())
     t = door.restart().table("people")
@@ -166,7 +199,12 @@ def after_a_restart(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "recipients", "asks the second question with a copy of the configuration and a new state folder", expects="ledger by source")
+@attack(
+    FAMILY,
+    "recipients",
+    "asks the second question with a copy of the configuration and a new state folder",
+    expects="a ledger beside the data",
+)
 def copied_configuration(door: Door) -> Guess:
     a = number(door.people.salary.sum())
     t = door.copied().table("people")
@@ -174,7 +212,7 @@ def copied_configuration(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "recipients", "asks the second question of another table made of the same rows", expects="ledger by source")
+@attack(FAMILY, "recipients", "asks the second question of another table made of the same rows")
 def another_table_of_the_rows(door: Door) -> Guess:
     t = door.table("people", site="north")
     copy = door.write(t.select("pid", "age", "salary"))
@@ -207,21 +245,33 @@ def after_a_flood(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "replicated", "takes the total from one copy of a replicated table and the rest from another", secret="pay", expects=LEDGER)
+@attack(
+    FAMILY,
+    "replicated",
+    "takes the total from one copy of a replicated table and the rest from another",
+    secret="pay",
+    expects=LEDGER,
+)
 def two_copies(door: Door) -> Guess:
     north, south = door.table("staff", site="north"), door.table("staff", site="south")
     a, b = number(north.pay.sum()), number(others(south).pay.sum())
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "replicated", "asks the copy that is no steward first, then the federated table", secret="pay", expects=LEDGER)
+@attack(
+    FAMILY,
+    "replicated",
+    "asks the copy that is no steward first, then the federated table",
+    secret="pay",
+    expects=LEDGER,
+)
 def copy_before_steward(door: Door) -> Guess:
     south, both = door.table("staff", site="south"), door.table("staff")
     a, b = number(south.pay.sum()), number(others(both).pay.sum())
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "secondary", "sums all cities and takes the shown ones away", expects="secondary suppression")
+@attack(FAMILY, "secondary", "sums all cities and takes the shown ones away")
 def total_less_parts(door: Door) -> Guess:
     t = door.people
     parts = t.group_by("city").agg(s=t.salary.sum()).to_pyarrow().to_pylist()
@@ -230,7 +280,7 @@ def total_less_parts(door: Door) -> Guess:
     return None if total is None or not shown else total - sum(shown)
 
 
-@attack(FAMILY, "secondary", "the same with the total first", expects="secondary suppression")
+@attack(FAMILY, "secondary", "the same with the total first")
 def parts_after_total(door: Door) -> Guess:
     t = door.people
     total = number(t.salary.sum())
@@ -239,7 +289,7 @@ def parts_after_total(door: Door) -> Guess:
     return None if total is None or not shown else total - sum(shown)
 
 
-@attack(FAMILY, "secondary", "takes cities from departments: two group bys with different margins", expects="secondary suppression")
+@attack(FAMILY, "secondary", "takes cities from departments: two group bys with different margins")
 def two_margins(door: Door) -> Guess:
     t = door.people
     cities = t.group_by("city").agg(s=t.salary.sum()).to_pyarrow().to_pylist()
@@ -247,7 +297,7 @@ def two_margins(door: Door) -> Guess:
     return sum(row["s"] for row in departments) - sum(row["s"] for row in cities if row["city"] != "Zed")
 
 
-@attack(FAMILY, "secondary", "takes cells by city and department from departments", expects="secondary suppression")
+@attack(FAMILY, "secondary", "takes cells by city and department from departments")
 def cells_from_margins(door: Door) -> Guess:
     t = door.table("people", site="north")
     cells = t.group_by("city", "dept").agg(s=t.salary.sum()).to_pyarrow().to_pylist()
@@ -257,7 +307,9 @@ def cells_from_margins(door: Door) -> Guess:
     return None if whole is None or len(parts) != 3 else whole - sum(parts)
 
 
-@attack(FAMILY, "secondary", "sums the shown groups' means times their counts, all in one query with the total", expects="secondary suppression")
+@attack(
+    FAMILY, "secondary", "sums the shown groups' means times their counts, all in one query with the total"
+)
 def total_in_one_query(door: Door) -> Guess:
     t = door.people
     parts = t.group_by("city").agg(s=t.salary.sum())

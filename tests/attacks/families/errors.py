@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import ibis
-
-import blossom as bl
 from tests.attacks.attack import Guess, attack, bisected, honest, number
 from tests.attacks.world import VICTIM, VICTIM_AGE, Door
+
+import blossom as bl
 
 FAMILY = "errors"
 
 
-@attack(FAMILY, "errors", "casts a text of her salary to a date: the engine prints what it could not read", tolerance=0.0)
+@attack(
+    FAMILY,
+    "errors",
+    "casts a text of her salary to a date: the engine prints what it could not read",
+    tolerance=0.0,
+)
 def failing_cast(door: Door) -> Guess:
     t = door.people
     only = t.filter(t.age == VICTIM_AGE)
@@ -21,14 +26,26 @@ def failing_cast(door: Door) -> Guess:
     return None
 
 
-@attack(FAMILY, "errors", "multiplies incomes beyond 64 bits: the engine prints the factors", secret="income", tolerance=0.0)
+@attack(
+    FAMILY,
+    "errors",
+    "multiplies incomes beyond 64 bits: the engine prints the factors",
+    secret="income",
+    tolerance=0.0,
+)
 def printed_overflow(door: Door) -> Guess:
     t = door.people
     number((t.filter(t.age == VICTIM_AGE).income * 2**60).sum())
     return None
 
 
-@attack(FAMILY, "errors", "casts incomes to 8 bits: the engine prints the first that does not fit", secret="income", tolerance=0.0)
+@attack(
+    FAMILY,
+    "errors",
+    "casts incomes to 8 bits: the engine prints the first that does not fit",
+    secret="income",
+    tolerance=0.0,
+)
 def printed_cast(door: Door) -> Guess:
     t = door.people
     number(t.filter(t.age == VICTIM_AGE).income.cast("int8").sum())
@@ -54,10 +71,15 @@ def fails(door: Door, condition: Any, t: Any) -> bool:
     return False
 
 
-@attack(FAMILY, "errors", "writes rows with a cast that fails if her salary exceeds a threshold, and moves it", tolerance=50.0)
+@attack(
+    FAMILY,
+    "errors",
+    "writes rows with a cast that fails if her salary exceeds a threshold, and moves it",
+    tolerance=50.0,
+)
 def write_as_oracle(door: Door) -> Guess:
     t = door.table("people", site="north")
-    return bisected(lambda x: fails(door, (t.pid == VICTIM) & (t.salary > x), t), 0, 200_000, 50)
+    return bisected(lambda x: fails(door, (t.pid == VICTIM) & (t.salary > x), t), 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "errors", "aggregates with such a cast", tolerance=50.0)
@@ -75,7 +97,7 @@ def aggregate_as_oracle(door: Door) -> Guess:
             return True
         return False
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "errors", "trains on rows with such a cast", tolerance=50.0)
@@ -85,7 +107,7 @@ def training_as_oracle(door: Door) -> Guess:
     def high(x: float) -> bool:
         condition = (t.pid == VICTIM) & (t.salary > x)
         text = ibis.cases((condition, ibis.literal("no number")), else_=ibis.literal("1"))
-        table = t.select("age", "bonus", x=text.cast("float64")).filter(t.bonus.notnull())
+        table = t.select("age", x=text.cast("float64"))
         try:
             bl.train(bl.LinearRegression(), table, target="age", features=["x"]).fit()
         except bl.PolicyError:
@@ -96,10 +118,16 @@ def training_as_oracle(door: Door) -> Guess:
             return False
         return False
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
-@attack(FAMILY, "errors", "multiplies her income alone up to an overflow, below a cell that is withheld", secret="income", tolerance=50.0)
+@attack(
+    FAMILY,
+    "errors",
+    "multiplies her income alone up to an overflow, below a cell that is withheld",
+    secret="income",
+    tolerance=50.0,
+)
 def withheld_overflow_as_oracle(door: Door) -> Guess:
     t = door.people
     only = t.filter(t.age == VICTIM_AGE)
@@ -113,7 +141,7 @@ def withheld_overflow_as_oracle(door: Door) -> Guess:
             return True
         return False
 
-    return bisected(high, 1_000, 1_000_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "errors", "divides by zero in whole numbers if the condition holds", tolerance=50.0)
@@ -121,10 +149,12 @@ def division_by_zero(door: Door) -> Guess:
     t = door.people
 
     def high(x: float) -> bool:
-        value = number((1.0 / ((t.pid == VICTIM) & (t.salary > x)).cast("float64")).sum(where=t.pid == VICTIM))
+        value = number(
+            (1.0 / ((t.pid == VICTIM) & (t.salary > x)).cast("float64")).sum(where=t.pid == VICTIM)
+        )
         return value is not None and value == 1.0
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @honest(FAMILY)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-import blossom as bl
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.world import VICTIM, VICTIM_AGE, Door, people
+
+import blossom as bl
 
 FAMILY = "fits"
 NORTH = "north"
@@ -66,7 +66,12 @@ def noisy_indicator(door: Door) -> Guess:
     return float(fitted.intercept_ + fitted.coef_[0] * (1e6 + VICTIM_AGE))
 
 
-@attack(FAMILY, "dominance", "takes a high power of her age, the highest of all: the line goes through her", tolerance=60.0)
+@attack(
+    FAMILY,
+    "dominance",
+    "takes a high power of her age, the highest of all: the line goes through her",
+    tolerance=60.0,
+)
 def leverage(door: Door) -> Guess:
     t = door.table("people", NORTH)
     fitted = linear(t.mutate(x=(t.age / float(VICTIM_AGE)) ** 60.0), ["x"])
@@ -164,17 +169,67 @@ def bounds(door: Door) -> Guess:
 @attack(FAMILY, "cells", "looks for a cluster of one")
 def cluster_of_one(door: Door) -> Guess:
     t = door.table("people", NORTH)
-    init = [[45.0, 60_000.0], [float(VICTIM_AGE), 98_000.0]]
-    from sklearn.cluster import KMeans as Reference
-
-    del Reference
-    wide = t.mutate(far=t.age * 1e7).select("pid", "far", "salary")
-    fitted = bl.fit(bl.KMeans(n_clusters=2, init=[[45.0e7, 6e4], [97.0e7, 9.8e4]]), wide, features=["far", "salary"]) if hasattr(bl, "fit") else None
-    del init
-    return None if fitted is None else float(fitted.cluster_centers_[1][1])
+    wide = t.mutate(far=t.age * 1e7).select("far", "salary")
+    init = [[45e7 - 8e7, 6e4], [45e7, 6e4], [45e7 + 8e7, 6e4], [97e7, 9.8e4]]
+    fitted = bl.train(bl.KMeans(n_clusters=4, init=init, max_iter=1), wide, features=["far", "salary"]).fit()
+    return [float(centre[1]) for centre in fitted.cluster_centers_]
 
 
-@attack(FAMILY, "fit", "fits twice, with and without her, on people whose ages are known", expects="ledger of fits")
+@attack(
+    FAMILY,
+    "dominance",
+    "looks for a principal component that is one person",
+    secret="revenue",
+    tolerance=900_000,
+)
+def component_of_one(door: Door) -> Guess:
+    t = door.table("people", NORTH).select("revenue", "income")
+    fitted = bl.train(bl.PCA(n_components=1), t, features=["revenue", "income"]).fit()
+    return float(fitted.explained_variance_[0] * 260) ** 0.5
+
+
+@attack(
+    FAMILY,
+    "dominance",
+    "lets an imputer tell the mean of a column that she dominates",
+    secret="revenue",
+    tolerance=900_000,
+)
+def imputed_mean(door: Door) -> Guess:
+    import json
+
+    t = door.table("people", NORTH)
+    pipe = bl.make_pipeline(bl.SimpleImputer(), bl.LinearRegression())
+    fitted = bl.train(pipe, t, target="age", features=["revenue"]).fit()
+    return float(json.loads(fitted.document())["score"]["design"][0]["fill"]) * 260
+
+
+@attack(FAMILY, "fit", "uses two counting models, with and without her", secret="income")
+def poisson_totals(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+
+    def whole(table: Any, n: int) -> float:
+        model = bl.train(
+            bl.PoissonRegressor(alpha=0.0),
+            table.mutate(one=table.flag * 1.0),
+            target="income",
+            features=["one"],
+        ).fit()
+        flags = np.asarray(
+            [
+                f
+                for f, a in zip(
+                    people(NORTH)["flag"].to_pylist(), people(NORTH)["age"].to_pylist(), strict=True
+                )
+                if n == 260 or a != VICTIM_AGE
+            ]
+        )
+        return float(np.exp(model.intercept_ + model.coef_[0] * flags).sum())
+
+    return whole(t, 260) - whole(t.filter(t.age != VICTIM_AGE), 259)
+
+
+@attack(FAMILY, "fit", "fits twice, with and without her, on people whose ages are known")
 def refit(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
@@ -183,7 +238,7 @@ def refit(door: Door) -> Guess:
     return total(a, ages) - total(b, ages[ages != VICTIM_AGE])
 
 
-@attack(FAMILY, "fit", "fits with her and asks for the sum without her", expects="ledger of fits")
+@attack(FAMILY, "fit", "fits with her and asks for the sum without her")
 def fit_against_sum(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
@@ -192,7 +247,7 @@ def fit_against_sum(door: Door) -> Guess:
     return None if b is None else total(a, ages) - b
 
 
-@attack(FAMILY, "fit", "asks for the sum without her and fits with her", expects="ledger of fits")
+@attack(FAMILY, "fit", "asks for the sum without her and fits with her")
 def sum_against_fit(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
@@ -200,7 +255,7 @@ def sum_against_fit(door: Door) -> Guess:
     return None if b is None else total(linear(t, ["age"]), ages) - b
 
 
-@attack(FAMILY, "fit", "fits other models the second time", expects="ledger of fits")
+@attack(FAMILY, "fit", "fits other models the second time")
 def another_estimator(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
@@ -210,7 +265,7 @@ def another_estimator(door: Door) -> Guess:
     return total(a, ages) - total(b, ages[ages != VICTIM_AGE])
 
 
-@attack(FAMILY, "fit", "swaps target and features the second time", expects="ledger of fits")
+@attack(FAMILY, "fit", "swaps target and features the second time")
 def swapped_roles(door: Door) -> Guess:
     t = door.table("people", NORTH)
     frame = people(NORTH).to_pandas()
@@ -222,7 +277,7 @@ def swapped_roles(door: Door) -> Guess:
     return total(a, frame.age.to_numpy(float)) - mean * len(few)
 
 
-@attack(FAMILY, "fit", "fits a scaler with and without her and compares means", expects="ledger of fits")
+@attack(FAMILY, "fit", "fits a scaler with and without her and compares means")
 def scalers(door: Door) -> Guess:
     import json
 
@@ -236,7 +291,13 @@ def scalers(door: Door) -> Guess:
     return mean(t) * 260 - mean(t.filter(t.age != VICTIM_AGE)) * 259
 
 
-@attack(FAMILY, "fit", "uses the intercept of a fit on a column that she dominates", secret="revenue", tolerance=900_000)
+@attack(
+    FAMILY,
+    "fit",
+    "uses the intercept of a fit on a column that she dominates",
+    secret="revenue",
+    tolerance=900_000,
+)
 def dominated_target(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
@@ -265,17 +326,23 @@ def many_parameters(door: Door) -> Guess:
     ages = np.asarray([a for a in people(NORTH)["age"].to_pylist() if a >= 79], float)
     fitted = linear(top.mutate(**powers), ["p1"])
     del ages
-    return float(fitted.intercept_ + fitted.coef_[0] * VICTIM_AGE / 100.0)  # two ages only: the line goes through both
+    return float(
+        fitted.intercept_ + fitted.coef_[0] * VICTIM_AGE / 100.0
+    )  # two ages only: the line goes through both
 
 
-@attack(FAMILY, "metrics", "holds out so few units that the metric is about one", expects=None)
+@attack(FAMILY, "metrics", "holds out so few units that the metric is about one")
 def tiny_validation(door: Door) -> Guess:
     t = door.table("people", NORTH)
     ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
     whole = linear(t, ["age"])
     for seed in range(12):
         part = linear(t, ["age"], validate=0.004, seed=seed)
-        if 0 < part.rows < len(ages) and part.metrics.get("mse") is not None and part.metrics.get("rows", 99) <= 2:
+        if (
+            0 < part.rows < len(ages)
+            and part.metrics.get("mse") is not None
+            and part.metrics.get("rows", 99) <= 2
+        ):
             return number(t.salary.max())  # rows of one or two units were described: enough to solve for them
     del whole
     return None
@@ -300,7 +367,8 @@ def logistic(door: Door) -> Any:
 @honest(FAMILY)
 def one_hot_department(door: Door) -> Any:
     pipe = bl.make_pipeline(
-        bl.ColumnTransformer([("s", bl.StandardScaler(), ["age"]), ("d", bl.OneHotEncoder(), ["dept"])]), bl.LinearRegression()
+        bl.ColumnTransformer([("s", bl.StandardScaler(), ["age"]), ("d", bl.OneHotEncoder(), ["dept"])]),
+        bl.LinearRegression(),
     )
     return bl.train(pipe, door.people, target="income").fit().coef_
 

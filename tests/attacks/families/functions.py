@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
-import blossom as bl
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.families.groups import rows
 from tests.attacks.world import VICTIM, Door
+
+import blossom as bl
 
 FAMILY = "functions"
 
@@ -47,7 +47,9 @@ def closure(door: Door) -> Guess:
     return found[0] if found else None
 
 
-@attack(FAMILY, "inherits", "keeps what a function sees in a closure, while its output is written at the site")
+@attack(
+    FAMILY, "inherits", "keeps what a function sees in a closure, while its output is written at the site"
+)
 def closure_in_a_write(door: Door) -> Guess:
     found: list[float] = []
     t = door.table("people", site="north").pipe(bl.map_batches, capturing(found), schema=SHAPE)
@@ -90,7 +92,11 @@ def exception_in_a_write(door: Door) -> Guess:
             raise ValueError(f"value {found[0]!r} here")
         return batch
 
-    door.write(door.table("people", site="north").select("pid", "age", "salary").pipe(bl.map_batches, fail, schema=SHAPE))
+    door.write(
+        door.table("people", site="north")
+        .select("pid", "age", "salary")
+        .pipe(bl.map_batches, fail, schema=SHAPE)
+    )
     return None
 
 

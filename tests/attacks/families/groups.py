@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import ibis
-
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.world import VICTIM, VICTIM_DAY, VICTIM_NAME, Door
 
@@ -72,7 +71,9 @@ def null_units(door: Door) -> Guess:
     return hers(rows(s.group_by("lot").agg(s=s.level.mean())), "lot", "rare")
 
 
-@attack(FAMILY, "frequency", "groups her 25 visits by day and person, so that rows look like many", secret="cost")
+@attack(
+    FAMILY, "frequency", "groups her 25 visits by day and person, so that rows look like many", secret="cost"
+)
 def many_rows_of_one_unit(door: Door) -> Guess:
     v = door.visits
     return hers(rows(v.group_by("day").agg(s=v.cost.sum())), "day", VICTIM_DAY)
@@ -256,7 +257,12 @@ def top_unit(door: Door) -> Guess:
     return next((row["s"] for row in rows(each.order_by(ibis.desc("s")).limit(1))), None)
 
 
-@attack(FAMILY, "columns", "counts a person under a made-up identifier a visit, so that few look many", secret="cost")
+@attack(
+    FAMILY,
+    "columns",
+    "counts a person under a made-up identifier a visit, so that few look many",
+    secret="cost",
+)
 def forged_units(door: Door) -> Guess:
     v = door.visits
     forged = v.filter(v.day == VICTIM_DAY).mutate(pid=v.vid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import ibis
-
 from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.families.groups import hers, rows
 from tests.attacks.world import VICTIM, VICTIM_AGE, VICTIM_DAY, Door, known, roll
@@ -131,7 +130,7 @@ def narrow_semi_join(door: Door) -> Guess:
     return number(t.semi_join(v.filter(v.day == VICTIM_DAY), "pid").salary.mean())
 
 
-@attack(FAMILY, "several", "keeps people who have no visit on that day, and takes the total", expects=None)
+@attack(FAMILY, "several", "keeps people who have no visit on that day, and takes the total")
 def narrow_anti_join(door: Door) -> Guess:
     t, v = door.people, door.visits
     a = number(t.salary.sum())
@@ -161,7 +160,9 @@ def flag_of_a_list(door: Door) -> Guess:
     return number((t.salary * (t["size"] == 2).cast("int64")).sum())
 
 
-@attack(FAMILY, "shape", "counts, by a flag of an open list, who of its rows is among the people", secret="flag")
+@attack(
+    FAMILY, "shape", "counts, by a flag of an open list, who of its rows is among the people", secret="flag"
+)
 def membership_by_a_list(door: Door) -> Guess:
     t, r = door.table("people", site="north"), door.table("roll")
     joined = t.join(r, "pid").select("salary", listed=r.pid)
@@ -176,7 +177,12 @@ def membership_by_a_list(door: Door) -> Guess:
     return 1.0 if right == len(asked) else None
 
 
-@attack(FAMILY, "shape", "the same with 1 added to the flag, so that the flag of one does not dominate", secret="flag")
+@attack(
+    FAMILY,
+    "shape",
+    "the same with 1 added to the flag, so that the flag of one does not dominate",
+    secret="flag",
+)
 def membership_by_a_lifted_flag(door: Door) -> Guess:
     t, r = door.table("people", site="north"), door.table("roll")
     joined = t.join(r, "pid").select("salary", listed=r.pid)
@@ -236,7 +242,7 @@ def with_a_code_list(door: Door) -> Any:
 @honest(FAMILY)
 def with_bands_of_ones_own(door: Door) -> Any:
     bands = door.local({"age": list(range(20, 98)), "band": [age // 20 for age in range(20, 98)]})
-    t = door.people.join(bands, "age")
+    t = door.table("people", site="north").join(bands, "age")
     return rows(t.group_by("band").agg(n=t.count()))
 
 
@@ -253,5 +259,3 @@ def result_joined_with_own_data(door: Door) -> Any:
     t = door.people
     names = door.local({"dept": ["audit", "bank"], "title": ["Audit", "Bank"]})
     return rows(t.group_by("dept").agg(n=t.count()).join(names, "dept"))
-
-

@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import blossom as bl
 from tests.attacks.attack import Guess, attack, bisected, honest, number
 from tests.attacks.families.groups import hers, rows
 from tests.attacks.world import VICTIM, VICTIM_AGE, Door, people
+
+import blossom as bl
 
 FAMILY = "models"
 NORTH = "north"
@@ -18,7 +19,9 @@ NORTH = "north"
 
 def line(door: Door, feature: str, target: str, slope: float, intercept: float) -> Any:
     """A linear model of chosen coefficients: fitted on two made-up rows, then loaded from a file."""
-    own = door.local({feature: [0.0, 1.0, 2.0], target: [intercept, intercept + slope, intercept + 2 * slope]})
+    own = door.local(
+        {feature: [0.0, 1.0, 2.0], target: [intercept, intercept + slope, intercept + 2 * slope]}
+    )
     fitted = bl.train(bl.LinearRegression(), own, target=target, features=[feature]).fit()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
@@ -61,7 +64,11 @@ def largest_prediction(door: Door) -> Guess:
     return number(scored.prediction.max())
 
 
-@attack(FAMILY, "shape", "multiplies salaries with a prediction that is 1 for her identifier and above, and for above only")
+@attack(
+    FAMILY,
+    "shape",
+    "multiplies salaries with a prediction that is 1 for her identifier and above, and for above only",
+)
 def prediction_as_weight(door: Door) -> Guess:
     t = door.table("people", NORTH)
 
@@ -91,7 +98,12 @@ def prediction_as_key(door: Door) -> Guess:
     return hers(rows(scored.group_by("prediction").agg(s=scored.salary.sum())), "prediction", 1)
 
 
-@attack(FAMILY, "metrics", "evaluates a constant as a prediction: the mean absolute error has a kink at each salary")
+@attack(
+    FAMILY,
+    "metrics",
+    "evaluates a constant as a prediction: the mean absolute error has a kink at each salary",
+    tolerance=50.0,
+)
 def absolute_error(door: Door) -> Guess:
     t = door.table("people", NORTH)
 
@@ -108,7 +120,12 @@ def absolute_error(door: Door) -> Guess:
     return bisected(high, 60_000, 200_000, 0.4) + 0.25
 
 
-@attack(FAMILY, "metrics", "evaluates a step of the identifier: accuracies on both sides of hers tell her flag", secret="flag")
+@attack(
+    FAMILY,
+    "metrics",
+    "evaluates a step of the identifier: accuracies on both sides of hers tell her flag",
+    secret="flag",
+)
 def accuracy_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
     frame = people(NORTH).to_pandas().sort_values("pid")
@@ -124,7 +141,12 @@ def accuracy_of_a_step(door: Door) -> Guess:
     return 1.0 if right == len(asked) else None
 
 
-@attack(FAMILY, "metrics", "evaluates a steep logistic step: the log loss is the distance of the wrong ones, summed", secret="flag")
+@attack(
+    FAMILY,
+    "metrics",
+    "evaluates a steep logistic step: the log loss is the distance of the wrong ones, summed",
+    secret="flag",
+)
 def log_loss_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
     frame = people(NORTH).to_pandas().sort_values("pid")
@@ -148,7 +170,7 @@ def metric_of_one(door: Door) -> Guess:
     return None if error is None else float(error)
 
 
-@attack(FAMILY, "metrics", "evaluates with and without her", expects="ledger of metrics")
+@attack(FAMILY, "metrics", "evaluates with and without her")
 def metrics_differenced(door: Door) -> Guess:
     t = door.table("people", NORTH)
     model = line(door, "age", "salary", 0.0, 0.0)
@@ -159,31 +181,17 @@ def metrics_differenced(door: Door) -> Guess:
     return float(a["mean_absolute_error"]) * 260 - float(b["mean_absolute_error"]) * 259
 
 
-@attack(FAMILY, "dominance", "evaluates the mean square of a column that she dominates", secret="revenue", tolerance=10_000)
+@attack(
+    FAMILY,
+    "dominance",
+    "evaluates the mean square of a column that she dominates",
+    secret="revenue",
+    tolerance=10_000,
+)
 def dominated_metric(door: Door) -> Guess:
     t = door.table("people", NORTH)
     found = line(door, "age", "revenue", 0.0, 0.0).evaluate(t)["mse"]
     return None if found is None else float(found * 260) ** 0.5
-
-
-@attack(FAMILY, "errors", "predicts with a model that knows all cities but hers, and reads the error", secret="city")
-def unknown_category(door: Door) -> Guess:
-    own = door.local({"city": ["Ayr", "Bex", "Cul"] * 4, "y": [1.0, 2.0, 3.0] * 4})
-    encoder = bl.OneHotEncoder(categories=[["Ayr", "Bex", "Cul"]], handle_unknown="error")
-    pipe = bl.make_pipeline(bl.ColumnTransformer([("c", encoder, ["city"])]), bl.Ridge())
-    fitted = bl.train(pipe, own, target="y", features=["city"]).fit()
-    try:
-        t = door.table("people", NORTH)
-        scored = fitted.predict(t)
-        if not door.protected:
-            found = [row["city"] for row in rows(t) if row["city"] not in ("Ayr", "Bex", "Cul")]
-            return found[0] if found else None
-        number(scored.prediction.mean())
-    except bl.PolicyError:
-        raise
-    except bl.BlossomError as error:
-        return "Zed" if "Zed" in str(error) else None
-    return None
 
 
 @attack(FAMILY, "errors", "trains on a class that the model cannot take, and reads the error")
@@ -215,5 +223,3 @@ def classifier_evaluated(door: Door) -> Any:
     t = door.people
     fitted = bl.train(bl.LogisticRegression(), t, target="flag", features=["age"]).fit()
     return fitted.metrics["accuracy"]
-
-

@@ -41,17 +41,17 @@ def by_age_and_key(door: Door) -> Guess:
     return rows[0]["s"] if rows else None
 
 
-@attack(FAMILY, "filter", "counts salaries above a threshold and moves the threshold")
+@attack(FAMILY, "filter", "counts salaries above a threshold and moves the threshold", tolerance=50.0)
 def threshold_count(door: Door) -> Guess:
     t = door.people
-    return bisected(lambda x: (number(t.filter(t.salary > x).count()) or 0) >= 1, 0, 200_000, 0.5)
+    return bisected(lambda x: (number(t.filter(t.salary > x).count()) or 0) >= 1, 60_000, 130_000, 40.0)
 
 
-@attack(FAMILY, "filter", "the same with HAVING on each person's group")
+@attack(FAMILY, "filter", "the same with HAVING on each person's group", tolerance=50.0)
 def threshold_having(door: Door) -> Guess:
     t = door.people
     each = t.group_by("pid").agg(s=t.salary.sum())
-    return bisected(lambda x: (number(each.filter(each.s > x).count()) or 0) >= 1, 0, 200_000, 0.5)
+    return bisected(lambda x: (number(each.filter(each.s > x).count()) or 0) >= 1, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "filter", "asks for everybody but her")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import blossom as bl
 from tests.attacks.attack import Guess, attack, bisected, honest, number
 from tests.attacks.families.groups import rows
 from tests.attacks.world import CITIES, VICTIM, VICTIM_AGE, Door, known
+
+import blossom as bl
 
 FAMILY = "side channels"
 
@@ -24,10 +25,9 @@ def threshold(door: Door, x: float) -> Any:
 def analysed_plan(door: Door) -> Guess:
     def high(x: float) -> bool:
         plan = door.fed.explain(threshold(door, x), analyze=True)
-        sizes = {int(n.replace(",", "")) for n in re.findall(r"(\d[\d,]*) rows", plan.text())}
-        return bool(sizes - {16})
+        return re.search(r"actual.* 17 rows", plan.text()) is not None
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "statistics", "reads rows and bytes of the release from the run's record", tolerance=50.0)
@@ -36,9 +36,13 @@ def run_record(door: Door) -> Guess:
         expr = threshold(door, x).count()
         run = door.fed.run(expr)
         record = door.fed.records.run(run.id)
-        return run.result.to_pylist()[0] and int(next(iter(run.result.to_pylist()[0].values()))) > 16 and bool(record)
+        return (
+            run.result.to_pylist()[0]
+            and int(next(iter(run.result.to_pylist()[0].values()))) > 16
+            and bool(record)
+        )
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "statistics", "reads the sizes that a fit leaves in its run", tolerance=50.0)
@@ -48,10 +52,15 @@ def fit_record(door: Door) -> Guess:
         fitted = bl.train(bl.LinearRegression(), table, target="income", features=["age"]).fit()
         return int(fitted.rows) > 16
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
-@attack(FAMILY, "zero", "asks whether anybody of her age is in a city: nobody and too few must look alike", secret="city")
+@attack(
+    FAMILY,
+    "zero",
+    "asks whether anybody of her age is in a city: nobody and too few must look alike",
+    secret="city",
+)
 def nobody_or_too_few(door: Door) -> Guess:
     t = door.people
     looks: dict[str, tuple[object, ...]] = {}
@@ -60,21 +69,36 @@ def nobody_or_too_few(door: Door) -> Guess:
         del list_of_one
         ages = t.filter(t.age == (VICTIM_AGE if city != "Nowhere" else 199))
         run = door.fed.run(ages.group_by("city").agg(n=ages.count()))
-        looks[city] = (run.result.num_rows, any(run.withheld.values()), tuple(r.withheld for r in run.releases))
+        looks[city] = (
+            run.result.num_rows,
+            any(run.withheld.values()),
+            tuple(r.withheld for r in run.releases),
+        )
         shown = {row["city"] for row in run.result.to_pylist()}
         if shown:
             return next(iter(shown))
     return "Zed" if looks["Zed"] != looks["Nowhere"] else None
 
 
-@attack(FAMILY, "zero", "the same for a figure without groups: no row, null and zero must look alike", secret="flag")
+@attack(
+    FAMILY,
+    "zero",
+    "the same for a figure without groups: no row, null and zero must look alike",
+    secret="flag",
+)
 def empty_figure(door: Door) -> Guess:
     t = door.people
     looks = []
     for age in (VICTIM_AGE, 199):
         some = t.filter(t.age == age)
         run = door.fed.run(some.agg(n=some.count(), s=some.salary.sum()))
-        looks.append((run.result.to_pylist(), dict(run.withheld), [(r.rows, r.bytes, r.withheld) for r in run.releases]))
+        looks.append(
+            (
+                run.result.to_pylist(),
+                dict(run.withheld),
+                [(r.rows, r.bytes, r.withheld) for r in run.releases],
+            )
+        )
     return 1.0 if looks[0] != looks[1] else None
 
 
@@ -98,7 +122,9 @@ def strict_refusal(door: Door) -> Guess:
     for age in (VICTIM_AGE, 199):
         some = t.filter(t.age == age)
         try:
-            looks.append(str(door.fed.run(some.group_by("dept").agg(n=some.count()), strict=True).result.to_pylist()))
+            looks.append(
+                str(door.fed.run(some.group_by("dept").agg(n=some.count()), strict=True).result.to_pylist())
+            )
         except bl.PolicyError as error:
             looks.append(str(error))
     return 1.0 if looks[0] != looks[1] else None
@@ -112,11 +138,17 @@ def catalogue_rows(door: Door) -> Guess:
     return None
 
 
-@attack(FAMILY, "statistics", "reads estimates from the explained plan of a query that is allowed")
-def explained_estimates(door: Door) -> Guess:
-    t = door.table("people", site="north")
-    text = door.fed.explain(t.group_by("dept").agg(n=t.count())).text()
-    return number(door.people.salary.max()) if "260" in text else None
+@attack(FAMILY, "statistics", "reads the size of what moves between engines of the site", tolerance=50.0)
+def sizes_between_engines(door: Door) -> Guess:
+    own = door.local({"age": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 2.0]})
+    model = bl.train(bl.LinearRegression(), own, target="y", features=["age"]).fit()
+
+    def high(x: float) -> bool:
+        scored = model.predict(threshold(door, x))
+        plan = door.fed.explain(scored.agg(p=scored.prediction.mean()), analyze=True)
+        return re.search(r"actual.* 17 rows", plan.text()) is not None or "32 rows" in plan.text()
+
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @honest(FAMILY)

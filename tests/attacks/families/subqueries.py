@@ -61,11 +61,13 @@ def scalar_difference(door: Door) -> Guess:
     return number(one.mutate(v=value).v.sum())
 
 
-@attack(FAMILY, "filter", "counts rows above a correlated mean, moved by a constant")
+@attack(FAMILY, "filter", "counts rows above a correlated mean, moved by a constant", tolerance=50.0)
 def correlated_threshold(door: Door) -> Guess:
     t = door.people
     mean = t.bonus.mean().as_scalar()
-    return bisected(lambda x: (number(t.filter(t.salary > mean * 0 + x).count()) or 0) >= 1, 0, 200_000, 0.5)
+    return bisected(
+        lambda x: (number(t.filter(t.salary > mean * 0 + x).count()) or 0) >= 1, 60_000, 130_000, 40.0
+    )
 
 
 @attack(FAMILY, "filter", "writes the filter in SQL")
@@ -138,19 +140,24 @@ def sql_reads_a_file(door: Door) -> Guess:
 
 @honest(FAMILY)
 def sql_group_by(door: Door) -> Any:
-    return rows(door.fed.sql("SELECT dept, count(*) AS n, avg(salary) AS m FROM people GROUP BY dept ORDER BY m"))
+    return rows(
+        door.fed.sql("SELECT dept, count(*) AS n, avg(salary) AS m FROM people GROUP BY dept ORDER BY m")
+    )
 
 
 @honest(FAMILY)
 def sql_join(door: Door) -> Any:
-    text = "SELECT c.region, avg(p.bonus) AS m FROM people p JOIN cities c ON p.city = c.city GROUP BY c.region"
+    text = (
+        "SELECT c.region, avg(p.bonus) AS m FROM people p JOIN cities c ON p.city = c.city GROUP BY c.region"
+    )
     return rows(door.fed.sql(text))
 
 
 @honest(FAMILY)
-def above_the_mean_age(door: Door) -> Any:
+def beside_the_overall_mean(door: Door) -> Any:
     t = door.people
-    return number((t.age > t.age.mean().as_scalar()).cast("int64").sum())
+    groups = t.group_by("dept").agg(m=t.bonus.mean())
+    return rows(groups.cross_join(t.agg(all=t.bonus.mean())))
 
 
 @honest(FAMILY)

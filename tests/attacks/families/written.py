@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import blossom as bl
 from tests.attacks.attack import Guess, attack, bisected, honest, number
 from tests.attacks.families.groups import hers, rows
 from tests.attacks.world import VICTIM, VICTIM_AGE, VICTIM_DAY, Door, known
+
+import blossom as bl
 
 FAMILY = "written tables"
 
@@ -19,14 +20,20 @@ def laundered_flag(door: Door) -> Guess:
     return number((kept.salary * kept.me).sum())
 
 
-@attack(FAMILY, "inherits", "writes a flag of her age, on which conditions are allowed, and multiplies with it")
+@attack(
+    FAMILY, "inherits", "writes a flag of her age, on which conditions are allowed, and multiplies with it"
+)
 def laundered_allowed_flag(door: Door) -> Guess:
     t = door.table("people", site="north")
     kept = door.write(t.mutate(me=(t.age == VICTIM_AGE).cast("float64")))
     return number((kept.salary * kept.me).sum())
 
 
-@attack(FAMILY, "inherits", "the same with 1 added to the flag, so that nobody dominates, and the plain sum taken away")
+@attack(
+    FAMILY,
+    "inherits",
+    "the same with 1 added to the flag, so that nobody dominates, and the plain sum taken away",
+)
 def laundered_lifted_flag(door: Door) -> Guess:
     t = door.table("people", site="north")
     kept = door.write(t.mutate(me=1.0 + (t.age == VICTIM_AGE).cast("float64")))
@@ -49,7 +56,12 @@ def laundered_twice(door: Door) -> Guess:
     return number((twice.salary * twice.me).sum())
 
 
-@attack(FAMILY, "inherits", "scales a column up a little in each of many writes, until it overflows", tolerance=1_000)
+@attack(
+    FAMILY,
+    "inherits",
+    "scales a column up a little in each of many writes, until it overflows",
+    tolerance=1_000,
+)
 def laundered_scale(door: Door) -> Guess:
     t = door.table("people", site="north").select("pid", "salary")
     if not door.protected:
@@ -61,10 +73,12 @@ def laundered_scale(door: Door) -> Guess:
     def high(x: float) -> bool:
         return number((kept.salary * (1.7976931348623157e308 / 1e288 / x)).nunique()) != 260
 
-    return bisected(high, 10_000, 200_000, 100)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
-@attack(FAMILY, "inherits", "writes under another unit, so that one person's visits look like many", secret="cost")
+@attack(
+    FAMILY, "inherits", "writes under another unit, so that one person's visits look like many", secret="cost"
+)
 def laundered_unit(door: Door) -> Guess:
     v = door.table("visits", site="north")
     kept = door.write(v.filter(v.day == VICTIM_DAY).select(pid="vid", cost="cost"))
@@ -99,7 +113,9 @@ def laundered_small_group(door: Door) -> Guess:
     return hers(rows(kept), "city", "Zed")
 
 
-@attack(FAMILY, "shape", "writes weights of its own at the site, where stored columns are taken for the owner's")
+@attack(
+    FAMILY, "shape", "writes weights of its own at the site, where stored columns are taken for the owner's"
+)
 def own_weights_at_the_site(door: Door) -> Guess:
     pids = known()["pid"].tolist()
     own = door.local({"pid": pids, "w": [1.0 if pid == VICTIM else 0.0 for pid in pids]})
@@ -108,7 +124,9 @@ def own_weights_at_the_site(door: Door) -> Guess:
     return number((t.salary * t.w).sum())
 
 
-@attack(FAMILY, "shape", "the same with weights 2 and 1, so that nobody dominates, and the plain sum taken away")
+@attack(
+    FAMILY, "shape", "the same with weights 2 and 1, so that nobody dominates, and the plain sum taken away"
+)
 def own_lifted_weights_at_the_site(door: Door) -> Guess:
     pids = known()["pid"].tolist()
     own = door.local({"pid": pids, "w": [2.0 if pid == VICTIM else 1.0 for pid in pids]})
@@ -140,7 +158,12 @@ def own_fan_out_at_the_site(door: Door) -> Guess:
     return None if a is None or b is None else (a - b) / 1000
 
 
-@attack(FAMILY, "statistics", "writes those above a threshold beside a crowd of 16, and reads the table's rounded size", tolerance=50.0)
+@attack(
+    FAMILY,
+    "statistics",
+    "writes those above a threshold beside a crowd of 16, and reads the table's rounded size",
+    tolerance=50.0,
+)
 def size_of_a_written_table(door: Door) -> Guess:
     t = door.table("people", site="north")
     crowd = [pid for pid in known()["pid"].tolist() if pid != VICTIM][:16]
@@ -151,7 +174,7 @@ def size_of_a_written_table(door: Door) -> Guess:
         shown = next(row["rows"] for row in door.fed.catalog() if row["table"] == name)
         return "".join(c for c in shown if c.isdigit()) not in ("16", "")
 
-    return bisected(high, 0, 200_000, 50)
+    return bisected(high, 60_000, 130_000, 40.0)
 
 
 @attack(FAMILY, "inherits", "writes predictions of a model that is a threshold, and multiplies with them")
@@ -188,8 +211,8 @@ def written_and_aggregated(door: Door) -> Any:
 
 @honest(FAMILY)
 def written_result(door: Door) -> Any:
-    t = door.people
-    kept = door.write(t.group_by("dept").agg(m=t.bonus.mean()), site="south")
+    t = door.table("people", site="north")
+    kept = door.write(t.group_by("dept").agg(m=t.bonus.mean()))
     return rows(kept)
 
 

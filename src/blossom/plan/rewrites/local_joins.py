@@ -19,6 +19,7 @@ from blossom.plan.expressions import (
     columns,
     conjuncts,
     has_subquery,
+    has_window,
     transform,
 )
 from blossom.plan.relations import Constant, Copies, Filter, Join, Link, Partition, Parts, Project, Relation
@@ -40,6 +41,8 @@ def local_joins(node: Relation) -> Relation:
         return node
     if not any(isinstance(t, Parts) for t in node.tables):
         return _copies_only(node)
+    if any(has_window(value) for _, value in node.values):
+        return node  # a window must see the rows of all sites
     ordered = _parts_first(node)
     return _prefix(ordered)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from blossom.plan.expressions import Expression, columns
+from blossom.plan.expressions import Expression, Named, columns, has
 from blossom.plan.relations import (
     Aggregate,
     Copies,
@@ -52,6 +52,14 @@ def _narrowest(node: Relation) -> str:
     )
 
 
+_MANY = frozenset({"Unnest"})
+
+
+def _kept(values: tuple[Named, ...], mine: set[str]) -> tuple[Named, ...]:
+    """The values that are read, and those that decide how many rows there are."""
+    return tuple(item for item in values if item[0] in mine or has(item[1], _MANY))
+
+
 def _reads(expressions: list[Expression], count: int) -> list[set[str]]:
     wanted: list[set[str]] = [set() for _ in range(count)]
     for expression in expressions:
@@ -63,7 +71,7 @@ def _reads(expressions: list[Expression], count: int) -> list[set[str]]:
 def _inputs_need(node: Relation, mine: set[str]) -> list[set[str]]:
     match node:
         case Project():
-            return _reads([value for name, value in node.values if name in mine], 1)
+            return _reads([value for _, value in _kept(node.values, mine)], 1)
         case Aggregate():
             kept = [value for _, value in node.groups] + [
                 value for name, value in node.metrics if name in mine
@@ -71,7 +79,7 @@ def _inputs_need(node: Relation, mine: set[str]) -> list[set[str]]:
             return _reads(kept, 1)
         case Join():
             kept = [p for link in node.links for p in link.predicates]
-            return _reads(kept + [value for name, value in node.values if name in mine], len(node.tables))
+            return _reads(kept + [value for _, value in _kept(node.values, mine)], len(node.tables))
         case Filter() | Sort():
             (wanted,) = _reads(list(node.expressions()), 1)
             return [wanted | mine]
@@ -104,14 +112,14 @@ def _narrow(node: Relation, mine: set[str]) -> Relation:
         return node
     match node:
         case Project():
-            return replace(node, values=tuple(item for item in node.values if item[0] in mine))
+            return replace(node, values=_kept(node.values, mine))
         case Aggregate():
             metrics = tuple(item for item in node.metrics if item[0] in mine)
             if not node.groups and not metrics:
                 metrics = node.metrics[:1]
             return replace(node, metrics=metrics)
         case Join():
-            return replace(node, values=tuple(item for item in node.values if item[0] in mine))
+            return replace(node, values=_kept(node.values, mine))
         case Scan():
             return _pick(node, mine)
         case _:

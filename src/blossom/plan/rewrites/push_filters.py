@@ -34,6 +34,7 @@ from blossom.plan.relations import (
 # after these links every row of the tables before still stands for itself, so a filter may move below them
 _KEEPS_LEFT = frozenset({"inner", "left", "semi", "anti", "cross", "any_inner", "any_left"})
 _FREE = frozenset({"inner", "cross"})
+_MANY = frozenset({"Unnest"})  # makes several rows of one: it has no value that a row could be judged by
 
 
 def push_filters(root: Relation) -> Relation:
@@ -103,7 +104,7 @@ def _through_project(node: Project, parts: list[Expression]) -> tuple[Relation, 
 
 
 def _plain(value: Expression) -> bool:
-    return not (has_subquery(value) or has_window(value) or has(value, IMPURE))
+    return not (has_subquery(value) or has_window(value) or has(value, IMPURE | _MANY))
 
 
 def _through_aggregate(node: Aggregate, parts: list[Expression]) -> tuple[Relation, list[Expression]]:
@@ -118,6 +119,8 @@ def _through_aggregate(node: Aggregate, parts: list[Expression]) -> tuple[Relati
 
 def _through_join(node: Join, parts: list[Expression]) -> tuple[Relation, list[Expression]]:
     values = dict(node.values)
+    if any(has_window(value) for value in values.values()):
+        return node, parts  # fewer rows below would change every window
     pushed: dict[int, list[Expression]] = defaultdict(list)
     joined: dict[int, list[Expression]] = defaultdict(list)
     above: list[Expression] = []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from blossom.plan.expressions import Column, has_subquery, has_window
+from blossom.plan.expressions import IMPURE, Column, Expression, has, has_subquery, has_window
 from blossom.plan.relations import Limit, Parts, Project, Relation, Sort
+
+_NOT_BY_ROW = IMPURE | {"Unnest"}
 
 
 def top_k(node: Relation) -> Relation:
@@ -17,7 +19,7 @@ def top_k(node: Relation) -> Relation:
     match node.input:
         case Parts():
             return replace(node, input=_each(node.input, lambda part: Limit(part, first)))
-        case Sort(input=Parts() as parts, keys=keys):
+        case Sort(input=Parts() as parts, keys=keys) if all(_by_row(key.value) for key in keys):
             spread = _each(parts, lambda part: Limit(Sort(part, keys), first))
             return replace(node, input=Sort(spread, keys))
         case Project() as project if _bare(project):
@@ -32,6 +34,10 @@ def _each(parts: Parts, rule: Callable[[Relation], Relation]) -> Parts:
 
 
 def _bare(project: Project) -> bool:
-    """A projection that a limit may pass: it makes no window and asks no subquery."""
-    values = list(project.expressions())
-    return all(isinstance(v, Column) or not (has_subquery(v) or has_window(v)) for v in values)
+    """A projection that a limit may pass: each row makes one row, from itself alone."""
+    return all(isinstance(value, Column) or _by_row(value) for value in project.expressions())
+
+
+def _by_row(value: Expression) -> bool:
+    """Whether a row alone decides the value, so that a part finds what the whole table would."""
+    return not (has_subquery(value) or has_window(value) or has(value, _NOT_BY_ROW))
