@@ -160,7 +160,7 @@ def guards(rows: int, groups: int, units: int, threads: int, repeat: int, folder
 def ledger(figures: int, repeat: int) -> None:
     """Milliseconds of a search."""
     rng = np.random.default_rng(0)
-    rows = rng.integers(0, 1 << 32, (figures, 256), dtype=np.uint32)
+    rows = rng.integers(0, 1 << 32, (figures, 768), dtype=np.uint32)
     book = Book(256)
     book.add([Figure(10, one) for one in rows])
     began = time.perf_counter()
@@ -171,7 +171,7 @@ def ledger(figures: int, repeat: int) -> None:
         f"ledger of {figures:,} figures: index built in {time.perf_counter() - began:.2f} s, once a process"
     )
     one = median(repeat, lambda: book.judge([Figure(10, near)]))
-    fresh = [Figure(10, one) for one in rng.integers(0, 1 << 32, (1000, 256), dtype=np.uint32)]
+    fresh = [Figure(10, one) for one in rng.integers(0, 1 << 32, (1000, 768), dtype=np.uint32)]
     again = [Figure(10, one) for one in rows[:1000]]
     many = median(repeat, lambda: book.judge(fresh))
     known = median(repeat, lambda: book.judge(again))

@@ -27,7 +27,7 @@ ROWS = 400
 
 
 def figure(seed: int) -> Figure:
-    rows = np.random.default_rng(seed).integers(1, 1 << 32, 256, dtype=np.uint32)
+    rows = np.random.default_rng(seed).integers(1, 1 << 32, 768, dtype=np.uint32)
     return Figure(10, rows, {"=t.x": rows + np.uint32(1)})
 
 
@@ -151,7 +151,7 @@ from blossom.sites.ledger import Grant, Ledger
 name, folder = sys.argv[1], Path(sys.argv[2])
 ledger = Ledger(folder)
 for number in range(int(sys.argv[3])):
-    rows = np.random.default_rng(int.from_bytes(f"{name}{number}".encode(), "big")).integers(1, 1 << 32, 256, dtype=np.uint32)
+    rows = np.random.default_rng(int.from_bytes(f"{name}{number}".encode(), "big")).integers(1, 1 << 32, 768, dtype=np.uint32)
     with ledger.session() as session:
         session.record(Grant(run=f"{name}{number}", plan=f"{name}{number}", recipients=("hub",)), [Figure(10, rows)])
     print(number, flush=True)  # only now would anything leave

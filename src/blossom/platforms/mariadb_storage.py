@@ -94,7 +94,7 @@ def arrow_schema(schema: Schema, description: Sequence[Sequence[Any]], decimals:
         kind, scale = column[1], column[5]
         target = _target(text)
         if kind in decimals and family(text) in (F.DECIMAL, F.INTEGER):
-            target = pa.decimal128(38, scale)
+            target = pa.decimal128(_precision(column[3], scale, text), scale)
         elif family(text) is F.DECIMAL:
             target = pa.decimal128(38, datatype(text).scale or 0)  # pyright: ignore[reportAttributeAccessIssue]
         elif family(text) is F.INTEGER and kind in _FLOATING:
@@ -103,6 +103,15 @@ def arrow_schema(schema: Schema, description: Sequence[Sequence[Any]], decimals:
             )  # a whole double; `conform` makes it a whole number or says that it does not fit
         fields.append(pa.field(name, target))
     return pa.schema(fields)
+
+
+def _precision(letters: int, scale: int, text: str) -> int:
+    """The digits of a decimal from the letters that it may take, a sign and a point among them."""
+    digits = letters - 1 - (scale > 0)
+    dtype: Any = datatype(text)
+    # a column without sign takes a letter less; what was declared of it is right then
+    declared = dtype.precision or 0 if dtype.is_decimal() and dtype.scale == scale else 0
+    return max(1, scale, min(38, max(digits, declared)))
 
 
 _FLOATING = frozenset({4, 5})  # the protocol's numbers for FLOAT and DOUBLE

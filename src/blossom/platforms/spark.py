@@ -180,8 +180,11 @@ class Spark(Platform):
 
         def done(whole: bool) -> None:
             ended.set()
-            for key in compiled.received:
-                session.drop(received_name(key))
+            try:
+                for key in compiled.received if whole else ():
+                    session.drop(received_name(key))
+            except FAILURES:
+                whole = False
             self._pool.give_back(session, usable=whole)
 
         reading = Reading(lambda: session.stream(compiled.text), done)

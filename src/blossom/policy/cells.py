@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from blossom.plan.errors import PolicyError, SiteError
 from blossom.policy.dominance import Contributions, dominated_by, numbers, product
 from blossom.policy.facets import Facet
-from blossom.policy.sketch import Hashing, Words, low
+from blossom.policy.sketch import Hashing, Words, fold
 from blossom.policy.states import Unit, null_column, unit_column
 
 Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ Pairs = tuple[Ints, Words]
 CHUNK = 1 << 17
 """Rows looked at together: what is made of them stays in the processor's cache."""
 
-MOST_CELLS = 1 << 16
+MOST_CELLS = 1 << 15
 """Cells with rows enough to leave, in one release: each costs a few kilobytes while it is judged."""
 
 _SPARSE = 1 << 22
@@ -40,7 +40,7 @@ class Changed(SiteError):
 
 
 class Track:
-    """One kind of unit on one facet, over the cells that are judged; arrays are (cells, width).
+    """One kind of unit on one facet, over the cells that are judged; arrays are (cells, buckets).
 
     Attributes:
         rows: Rows of each bucket.
@@ -50,12 +50,13 @@ class Track:
         counts: Distinct units of each cell, exact below `least`; known once all rows were read.
     """
 
-    def __init__(self, facet: Facet, shape: tuple[int, int], least: int) -> None:
+    def __init__(self, facet: Facet, cells: int, hashing: Hashing, least: int) -> None:
         self.least = least
+        shape, whole = (cells, hashing.width), (cells, hashing.size)
         self.rows = np.zeros(shape, np.int64)
-        self.sketch = np.zeros(shape, np.uint32)
+        self.sketch = np.zeros(whole, np.uint32)
         self.contents = {
-            content.factors: np.zeros(shape, np.uint32) for content in facet.contents if content.labels
+            content.factors: np.zeros(whole, np.uint32) for content in facet.contents if content.labels
         }
         self.sums = {
             content.factors: Contributions(content.weights, shape, computed=content.computed)
@@ -71,11 +72,11 @@ class Track:
         self.rows, self.sketch = other.rows.copy(), other.sketch.copy()
         self.pairs, self._open = list(other.pairs), other._open.copy()
 
-    def add(self, slots: Ints, hashes: Words) -> None:
-        """Count rows: the slot (cell and bucket) and the unit's hash of each."""
+    def add(self, slots: Ints, turns: Sequence[Ints], hashes: Words) -> None:
+        """Count rows: the slot (cell and bucket) of each, its slots in the sketches, and its unit's hash."""
         width = self.rows.shape[1]
         self.rows += np.bincount(slots, minlength=self.rows.size).reshape(self.rows.shape)
-        np.add.at(self.sketch.reshape(-1), slots, low(hashes))
+        fold(self.sketch, turns, hashes)
         if self._open.any():
             self._open &= np.count_nonzero(self.rows, axis=1) < self.least
             cells = slots // width
@@ -130,9 +131,9 @@ class Cells:
             )
         self._place = np.full(self.number + 1, -1, np.int64)
         self._place[self.judged] = np.arange(len(self.judged))
-        shape = (len(self.judged), hashing.width)
         self.tracks = tuple(
-            tuple(Track(facet, shape, max(unit.min_group, 1)) for facet in self.facets) for unit in self.units
+            tuple(Track(facet, len(self.judged), hashing, max(unit.min_group, 1)) for facet in self.facets)
+            for unit in self.units
         )
         """For each kind of unit one track a facet."""
         self._apart = [[number == 0 for number in range(len(self.facets))] for _ in self.units]
@@ -235,6 +236,7 @@ class Cells:
         usable = places >= 0 if there is None else (places >= 0) & there
         whole = bool(usable.all())
         slots = places * self._hashing.width + self._hashing.buckets(hashes)
+        turns = self._hashing.slots(places, hashes)
         tracks, apart = self.tracks[i], self._apart[i]
         # the first facet comes last: a facet that turns out to be smaller goes on from what the first one was before
         for number in reversed(range(len(self.facets))):
@@ -243,16 +245,17 @@ class Cells:
                 apart[number] = True
                 track.like(tracks[0])
             chosen = None if whole and mask is None else usable if mask is None else usable & mask
-            at, own = (slots, hashes) if chosen is None else (slots[chosen], hashes[chosen])
+            at, own, into = slots, hashes, turns
+            if chosen is not None:
+                at, own, into = slots[chosen], hashes[chosen], [turn[chosen] for turn in turns]
             if apart[number]:
-                track.add(at, own)
+                track.add(at, into, own)
             for content in facet.contents:
                 values = product([chunk.column(factor) for factor in content.factors])
                 if chosen is not None:
                     values = values.filter(pa.array(chosen))
                 if content.labels:
-                    hashed = low(self._hashing.contents(own, values))
-                    np.add.at(track.contents[content.factors].reshape(-1), at, hashed)
+                    fold(track.contents[content.factors], into, self._hashing.contents(own, values))
                 if content.weights:
                     track.sums[content.factors].add(at, values)
 

@@ -143,7 +143,8 @@ class Facets:
             if term:
                 factors = tuple(sorted(self._value(factor) for factor in term))
                 labels = frozenset(label for factor in term for label in self._labels(factor))
-                found.append(Content(factors, labels, computed=not bare))
+                # a shift, or another column added, hides who dominates a term: it can be taken away again
+                found.append(Content(factors, labels, weights, computed=not bare))
         return found
 
     def _labels(self, value: Expression) -> frozenset[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from blossom.policy.sketch import Sketches
+from blossom.policy.sketch import Sketches, differing
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -46,18 +46,18 @@ class Figure:
     def tells_apart(self, other: Figure) -> bool:
         """Whether the two together would describe fewer units than either may.
 
-        >>> one = np.array([5, 6, 7], np.uint32)
-        >>> Figure(2, one).tells_apart(Figure(2, np.array([5, 6, 8], np.uint32)))
+        >>> one = np.arange(6, dtype=np.uint32)
+        >>> Figure(2, one).tells_apart(Figure(2, np.array([0, 1, 2, 3, 4, 9], np.uint32)))
         True
         >>> Figure(2, one).tells_apart(Figure(2, one)), Figure(1, one).tells_apart(Figure(1, one + one))
         (False, False)
         """
         least = max(self.least, other.least)
-        apart = int(np.count_nonzero(self.rows != other.rows))
+        apart = int(differing(self.rows, other.rows))
         if apart:
             return apart < least
         return any(
-            0 < np.count_nonzero(own != other.contents[label]) < least
+            0 < differing(own, other.contents[label]) < least
             for label, own in self.contents.items()
             if label in other.contents
         )
@@ -78,7 +78,7 @@ class Book:
     """The figures known, searchable.
 
     Args:
-        width: Buckets of a sketch.
+        width: Buckets of a sketch's turn. The index holds those of the first one.
     """
 
     def __init__(self, width: int) -> None:
@@ -101,12 +101,12 @@ class Book:
         """For each of some sketches the known figures that it may differ from by fewer than `least` units, or equal.
 
         Args:
-            rows: Shape (sketches, width).
+            rows: Shape (sketches, size).
             least: The largest smallest group of those who ask.
         """
         self._index(least)
         found: list[list[Ints]] = [[] for _ in rows]
-        filled = rows != 0
+        filled = rows[:, : self.width] != 0
         which, bucket = np.nonzero(filled)
         keys = _key(bucket, rows[which, bucket])
         start = np.searchsorted(self._keys, keys, "left")
@@ -126,7 +126,7 @@ class Book:
             return
         known = np.stack([self.figures[i].rows for i in self._thin])
         for at in candidates:
-            apart = np.count_nonzero(known != rows[at], axis=1)
+            apart = differing(known, rows[at])
             found[at].append(self._thin[apart < self._least])
 
     def _index(self, least: int) -> None:
@@ -142,7 +142,7 @@ class Book:
             return
         if not fresh:
             return
-        rows = np.stack([figure.rows for figure in fresh])
+        rows = np.stack([figure.rows[: self.width] for figure in fresh])
         filled = rows != 0
         order = np.cumsum(filled, axis=1)
         thick = order[:, -1] >= self._least

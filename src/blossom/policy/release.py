@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from blossom.policy.cells import Cells, Track
 from blossom.policy.facets import Facet
 from blossom.policy.ledger import Book, Figure
+from blossom.policy.sketch import differing
 from blossom.policy.suppression import secondary, totals
 
 Ints = NDArray[np.int64]
@@ -61,7 +62,7 @@ def _apart(cells: Cells) -> Bools:
         for i, one in enumerate(tracks):
             for other in tracks[:i]:
                 if one.sketch is not other.sketch:
-                    apart = np.count_nonzero(one.sketch != other.sketch, axis=1)
+                    apart = differing(one.sketch, other.sketch)
                     found |= (apart > 0) & (apart < one.least)
     return found
 

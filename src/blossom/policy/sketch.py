@@ -4,12 +4,13 @@ A sketch is linear in rows: that of a union of disjoint row sets is the sum. Whe
 most d buckets differ, so fewer differing buckets than `min_group` are found for every difference that small, in the multiplicity
 of a unit's rows as in its presence. (A differing bucket looks equal with probability 2^-32, and the key is the site's secret.)
 The number of differing buckets never exceeds d; it is less where units share a bucket, so a comparison may be too strict, never
-too lax. Unlike a bitmap of units, a sketch needs no dictionary of units and tells nothing about them without the key.
+too lax. So that it rarely is, units are hashed into buckets in three turns, and the turn with most differing buckets counts: of 10
+units, two share a bucket in every turn with probability 0.004. Unlike a bitmap of units, a sketch needs no dictionary of units and tells nothing about them without the key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,9 @@ from pandas import util
 
 Words = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
-"""One sketch a row, shape (cells, width)."""
+"""One sketch a row, shape (cells, TURNS * width)."""
+
+TURNS = 3
 
 NARROWEST = 256
 
@@ -29,7 +32,7 @@ _A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def width_for(least: int) -> int:
-    """Buckets that tell differences of `least` units apart from smaller ones nearly always: a power of two.
+    """Buckets of a turn that tell differences of `least` units apart from smaller ones nearly always: a power of two.
 
     >>> width_for(10), width_for(100)
     (256, 1024)
@@ -42,16 +45,18 @@ class Hashing:
 
     Args:
         secret: 32 bytes.
-        width: Buckets, a power of two.
+        width: Buckets of a turn, a power of two.
     """
 
     def __init__(self, secret: bytes, width: int = NARROWEST) -> None:
         if len(secret) != 32 or width < 2 or width & (width - 1):
             raise ValueError("a secret of 32 bytes and a power of two are needed")
         self.width = width
+        self.size = TURNS * width
+        """Numbers of a sketch."""
         self._keys = np.frombuffer(secret, np.uint64)
         self._text = secret[:16].hex()[:16]
-        self._shift = np.uint64(64 - (width.bit_length() - 1))
+        self._bits = width.bit_length() - 1
         self.null = self._mixed(np.array([0x6E756C6C], np.uint64), 3)[0]
         """The hash of the unit that is null."""
 
@@ -59,9 +64,14 @@ class Hashing:
         """A hash of each unit; nulls give any."""
         return self._mixed(self.words(values), 0)
 
-    def buckets(self, hashes: Words) -> NDArray[np.int64]:
-        """The bucket of each unit."""
-        return (hashes >> self._shift).astype(np.int64)
+    def buckets(self, hashes: Words, turn: int = 0) -> NDArray[np.int64]:
+        """The bucket of each unit in a turn."""
+        return ((hashes << np.uint64(turn * self._bits)) >> np.uint64(64 - self._bits)).astype(np.int64)
+
+    def slots(self, places: NDArray[np.int64], hashes: Words) -> list[NDArray[np.int64]]:
+        """Where in a flat array of sketches the rows of these places and units are summed, turn by turn."""
+        first = places * self.size
+        return [first + (turn * self.width + self.buckets(hashes, turn)) for turn in range(TURNS)]
 
     def contents(self, hashes: Words, values: pa.Array) -> Words:
         """A hash of each pair of unit and value, its low 32 bits for summing. Equal numbers of any type are equal values."""
@@ -111,6 +121,25 @@ class Hashing:
             if other is not None:
                 z += self._keys[other]
         return z
+
+
+def fold(into: Sketches, slots: Sequence[NDArray[np.int64]], hashes: Words) -> None:
+    """Sum rows into sketches."""
+    words = low(hashes)
+    for turn in slots:
+        np.add.at(into.reshape(-1), turn, words)
+
+
+def differing(one: Sketches, other: Sketches) -> NDArray[np.int64]:
+    """In how many units sketches differ at least; shapes (..., size), the result without the last axis.
+
+    >>> differing(np.array([1, 2, 3, 4, 5, 6], np.uint32), np.array([1, 0, 0, 4, 0, 0], np.uint32)).tolist()
+    2
+    """
+    apart = one != other
+    return np.count_nonzero(apart.reshape(*apart.shape[:-1], TURNS, apart.shape[-1] // TURNS), axis=-1).max(
+        axis=-1
+    )
 
 
 def low(hashes: Words) -> NDArray[np.uint32]:

@@ -168,7 +168,7 @@ class Guarding:
             [Unit(unit.table, unit.min_group, "") for unit in protected], facets, self.ledger.hashing,
         )  # fmt: skip
         cells.read(lambda: _as_detail(batches(), protected))
-        if cells.few().any():
+        if not len(cells.judged) or cells.few().any():
             return  # the fit's own check refuses, or answers as for no rows
         with self.ledger.session() as session:
             decision = decide(cells, pa.table({}), session.book)

@@ -28,8 +28,8 @@ from blossom.plan.errors import PolicyError, Refusal, SiteError
 from blossom.policy.ledger import Book, Figure
 from blossom.policy.sketch import Hashing, width_for
 
-MOST_SKETCHES = 1_000_000
-"""Sketches that a ledger holds, of about a kilobyte each."""
+MOST_SKETCHES = 500_000
+"""Sketches that a ledger holds, of about three kilobytes each."""
 
 _START = b"blossom ledger v1\n\n\n"  # a multiple of four bytes, as all that follows
 _HEAD = struct.Struct(
@@ -194,7 +194,7 @@ class Ledger:
             headed = mark == _MARK and check == zlib.crc32(head[:-4])
             whole = headed and stop <= size
             if whole and _digest(data[body:stop]) == digest:
-                yield (*_decoded(data, body, document, arrays, self.hashing.width), stop)
+                yield (*_decoded(data, body, document, arrays, self.hashing.size), stop)
                 at = stop
             elif (stop < size) if headed else data[at:].any():
                 raise self._damaged(f"what stands at byte {at} was changed")
@@ -381,7 +381,7 @@ def _encoded(grant: Grant, figures: Sequence[Figure]) -> bytes:
     return head + struct.pack("<I", zlib.crc32(head)) + body
 
 
-def _decoded(data: Any, at: int, document: int, arrays: int, width: int) -> tuple[Grant, list[Figure]]:
+def _decoded(data: Any, at: int, document: int, arrays: int, size: int) -> tuple[Grant, list[Figure]]:
     stated: Mapping[str, Any] = json.loads(bytes(data[at : at + document]))
     given: dict[str, Any] = dict(stated["grant"])
     for name in ("recipients", "tables", "columns"):
@@ -391,8 +391,8 @@ def _decoded(data: Any, at: int, document: int, arrays: int, width: int) -> tupl
     words = np.frombuffer(data, "<u4", arrays // 4, at + document)
     least, rest = words[:figures], words[figures:]
     owners, named, rest = rest[:contents], rest[contents : 2 * contents], rest[2 * contents :]
-    rows = rest[: figures * width].reshape(figures, width)
-    sketches = rest[figures * width :].reshape(contents, width)
+    rows = rest[: figures * size].reshape(figures, size)
+    sketches = rest[figures * size :].reshape(contents, size)
     held: list[dict[str, Any]] = [{} for _ in range(figures)]
     for owner, label, sketch in zip(owners, named, sketches, strict=True):
         held[owner][stated["labels"][label]] = sketch

@@ -264,7 +264,8 @@ class Site:
             try:
                 through = guarding.stage(stage, query, detail, grant)
             except PolicyError as error:
-                for recipient in task.recipients if verdict else ():
+                for recipient in task.recipients if verdict is not None else ():
+                    assert verdict is not None
                     self._log(task, recipient, replace(verdict, refusals=error.refusals), "refused", None, None)
                 raise
             except PlatformError:

@@ -82,11 +82,9 @@ def to_a_file(door: Door) -> Guess:
 
 @attack(FAMILY, "rows", "streams rows in batches")
 def as_a_stream(door: Door) -> Guess:
-    for batch in door.people.select("pid", "salary").to_pyarrow_batches(chunk_size=10):
-        for row in batch.to_pylist():
-            if row["pid"] == VICTIM:
-                return float(row["salary"])
-    return None
+    with door.people.select("pid", "salary").to_pyarrow_batches(chunk_size=10) as reader:
+        found = [row for batch in reader for row in batch.to_pylist()]
+    return hers(found, "pid", VICTIM, "salary")
 
 
 @attack(FAMILY, "rows", "asks for a single column's value")
@@ -153,17 +151,14 @@ def untrained(door: Door) -> Guess:
     t = door.table("untrained")
     only = t.filter(t.age > 60).select("age", "salary")
     fitted = bl.train(bl.LinearRegression(), only, target="salary", features=["age"]).fit()
-    from sklearn.linear_model import LinearRegression as Reference
-
     frame = people("north").to_pandas()
     frame = frame[frame.age > 60]
-    without = frame[frame.age != VICTIM_AGE]
-    for guess in range(9_700, 9_800):
-        trial = [*without.salary, guess * 10.0]
-        coef = Reference().fit([[a] for a in [*without.age, VICTIM_AGE]], trial).coef_[0]
-        if abs(coef - float(fitted.coef_[0])) < 0.05:
-            return SECRETS["salary"] if abs(guess * 10 - float(SECRETS["salary"])) < 100 else None
-    return None
+    others = frame[frame.age != VICTIM_AGE]
+    # the normal equations, solved for her salary: the slope times the ages' squares is the sum of products
+    centred = frame.age - frame.age.mean()
+    products = float(fitted.coef_[0]) * float((centred**2).sum())
+    rest_of_it = float(((others.age - frame.age.mean()) * others.salary).sum())
+    return (products - rest_of_it) / (VICTIM_AGE - float(frame.age.mean()))
 
 
 @honest(FAMILY)

@@ -8,7 +8,6 @@ from tests.attacks.attack import Guess, attack, honest, number
 from tests.attacks.world import VICTIM_AGE, VICTIM_DAY, Door
 
 FAMILY = "differencing"
-LEDGER = "ledger"
 
 
 def difference(left: Any, right: Any) -> Guess:
@@ -22,13 +21,13 @@ def others(t: Any) -> Any:
     return t.filter(t.age != VICTIM_AGE)
 
 
-@attack(FAMILY, "differencing", "sums everybody, then everybody but her", expects=LEDGER)
+@attack(FAMILY, "differencing", "sums everybody, then everybody but her")
 def with_and_without(door: Door) -> Guess:
     t = door.people
     return difference(t.salary.sum(), others(t).salary.sum())
 
 
-@attack(FAMILY, "differencing", "the same in the other order", expects=LEDGER)
+@attack(FAMILY, "differencing", "the same in the other order")
 def without_and_with(door: Door) -> Guess:
     t = door.people
     without = number(others(t).salary.sum())
@@ -36,7 +35,7 @@ def without_and_with(door: Door) -> Guess:
     return None if without is None or everybody is None else everybody - without
 
 
-@attack(FAMILY, "differencing", "uses means and counts instead of sums", expects=LEDGER)
+@attack(FAMILY, "differencing", "uses means and counts instead of sums")
 def by_means(door: Door) -> Guess:
     t = door.people
     n, m = number(t.count()), number(t.salary.mean())
@@ -44,21 +43,21 @@ def by_means(door: Door) -> Guess:
     return None if n is None or m is None or k is None or o is None else n * m - k * o
 
 
-@attack(FAMILY, "differencing", "a sum first, a mean the second time", expects=LEDGER)
+@attack(FAMILY, "differencing", "a sum first, a mean the second time")
 def sum_against_mean(door: Door) -> Guess:
     t = door.people
     total, mean = number(t.salary.sum()), number(others(t).salary.mean())
     return None if total is None or mean is None else total - mean * 439
 
 
-@attack(FAMILY, "differencing", "a yearly sum first, a monthly one the second time", expects=LEDGER)
+@attack(FAMILY, "differencing", "a yearly sum first, a monthly one the second time")
 def by_rescaled_column(door: Door) -> Guess:
     t = door.people
     year, month = number((12 * t.salary + 7).sum()), number((others(t).salary / 1000).sum())
     return None if year is None or month is None else (year - 7 * 440) / 12 - month * 1000
 
 
-@attack(FAMILY, "differencing", "takes the second figure from a sum of products", expects=LEDGER)
+@attack(FAMILY, "differencing", "takes the second figure from a sum of products")
 def by_products(door: Door) -> Guess:
     t = door.people
     a = number((t.salary * t.age).sum())
@@ -66,7 +65,7 @@ def by_products(door: Door) -> Guess:
     return None if a is None or b is None else (a - b) / VICTIM_AGE
 
 
-@attack(FAMILY, "differencing", "takes both from covariances and means", expects=LEDGER)
+@attack(FAMILY, "differencing", "takes both from covariances and means")
 def by_covariance(door: Door) -> Guess:
     def total(t: Any) -> float | None:
         figures = [
@@ -82,7 +81,7 @@ def by_covariance(door: Door) -> Guess:
     return None if everybody is None or rest is None else (everybody - rest) / VICTIM_AGE
 
 
-@attack(FAMILY, "differencing", "takes the difference within one group of a group by", expects=LEDGER)
+@attack(FAMILY, "differencing", "takes the difference within one group of a group by")
 def within_a_group(door: Door) -> Guess:
     def cell(t: Any) -> float | None:
         rows = t.group_by("dept").agg(s=t.salary.sum()).to_pyarrow().to_pylist()
@@ -92,7 +91,7 @@ def within_a_group(door: Door) -> Guess:
     return None if with_her is None or without is None else with_her - without
 
 
-@attack(FAMILY, "differencing", "asks both in one query, by FILTER clauses", expects=LEDGER)
+@attack(FAMILY, "differencing", "asks both in one query, by FILTER clauses")
 def within_one_release(door: Door) -> Guess:
     t = door.people
     row = t.agg(a=t.salary.sum(), b=t.salary.sum(where=t.age != VICTIM_AGE)).to_pyarrow().to_pylist()[0]
@@ -103,7 +102,6 @@ def within_one_release(door: Door) -> Guess:
     FAMILY,
     "differencing",
     "asks both in one query, by adding the bonus, which she alone has not",
-    expects=LEDGER,
 )
 def by_nulls_in_one_release(door: Door) -> Guess:
     t = door.people
@@ -111,7 +109,7 @@ def by_nulls_in_one_release(door: Door) -> Guess:
     return row["a"] - (row["b"] - row["c"])
 
 
-@attack(FAMILY, "differencing", "the same in three queries", expects=LEDGER)
+@attack(FAMILY, "differencing", "the same in three queries")
 def by_nulls(door: Door) -> Guess:
     t = door.people
     a, b, c = number(t.salary.sum()), number((t.salary + t.bonus).sum()), number(t.bonus.sum())
@@ -161,7 +159,6 @@ def by_a_ladder(door: Door) -> Guess:
     "differencing",
     "drops one visit of a person who has others: the same people, one row less",
     secret="cost",
-    expects=LEDGER,
 )
 def one_row_of_a_unit(door: Door) -> Guess:
     v = door.visits
@@ -172,7 +169,6 @@ def one_row_of_a_unit(door: Door) -> Guess:
     FAMILY,
     "differencing",
     "sums salaries over visits with and without her one visit of a day",
-    expects=LEDGER,
 )
 def one_row_of_a_join(door: Door) -> Guess:
     t, v = door.people, door.visits
@@ -181,7 +177,7 @@ def one_row_of_a_join(door: Door) -> Guess:
     return difference(joined.salary.sum(), few.salary.sum())
 
 
-@attack(FAMILY, "recipients", "asks the second question in another session", expects=LEDGER)
+@attack(FAMILY, "recipients", "asks the second question in another session")
 def second_session(door: Door) -> Guess:
     a = number(door.people.salary.sum())
     other = door.session(user="somebody else", role="analyst").table("people")
@@ -189,9 +185,7 @@ def second_session(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(
-    FAMILY, "recipients", "closes everything and asks the second question after a restart", expects=LEDGER
-)
+@attack(FAMILY, "recipients", "closes everything and asks the second question after a restart")
 def after_a_restart(door: Door) -> Guess:
     a = number(door.people.salary.sum())
     t = door.restart().table("people")
@@ -220,7 +214,7 @@ def another_table_of_the_rows(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "recipients", "reaches the second rows through a join that changes nothing", expects=LEDGER)
+@attack(FAMILY, "recipients", "reaches the second rows through a join that changes nothing")
 def through_a_join(door: Door) -> Guess:
     t, c = door.people, door.table("cities")
     a = number(t.join(c, "city").salary.sum())
@@ -228,18 +222,18 @@ def through_a_join(door: Door) -> Guess:
     return None if a is None or b is None else a - b
 
 
-@attack(FAMILY, "recipients", "joins with an open list that lacks her city", expects=LEDGER)
+@attack(FAMILY, "recipients", "joins with an open list that lacks her city")
 def by_an_inner_join(door: Door) -> Guess:
     t, c = door.people, door.table("cities")
     short = c.filter(c.size != 2)
     return difference(t.salary.sum(), t.semi_join(short, "city").salary.sum())
 
 
-@attack(FAMILY, "differencing", "fills the ledger with thousands of harmless cells first", expects=LEDGER)
+@attack(FAMILY, "differencing", "fills the ledger with thousands of harmless cells first")
 def after_a_flood(door: Door) -> Guess:
     t = door.people
     a = number(t.salary.sum())
-    for age in range(30, 50):
+    for age in range(30, 60, 4):
         t.filter(t.age < age).group_by("dept").agg(s=t.bonus.sum(), m=t.revenue.mean()).execute()
     b = number(others(t).salary.sum())
     return None if a is None or b is None else a - b
@@ -250,7 +244,6 @@ def after_a_flood(door: Door) -> Guess:
     "replicated",
     "takes the total from one copy of a replicated table and the rest from another",
     secret="pay",
-    expects=LEDGER,
 )
 def two_copies(door: Door) -> Guess:
     north, south = door.table("staff", site="north"), door.table("staff", site="south")
@@ -263,7 +256,6 @@ def two_copies(door: Door) -> Guess:
     "replicated",
     "asks the copy that is no steward first, then the federated table",
     secret="pay",
-    expects=LEDGER,
 )
 def copy_before_steward(door: Door) -> Guess:
     south, both = door.table("staff", site="south"), door.table("staff")

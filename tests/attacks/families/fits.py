@@ -85,7 +85,12 @@ def shifted_leverage(door: Door) -> Guess:
     return float(fitted.intercept_ + 2 * fitted.coef_[0])
 
 
-@attack(FAMILY, "cells", "makes two features, each harmless, whose difference is her indicator")
+@attack(
+    FAMILY,
+    "cells",
+    "makes two features, each harmless, whose difference is her indicator",
+    expects="a bound on leverage",
+)
 def split_indicator(door: Door) -> Guess:
     t = door.table("people", NORTH)
     half = (t.age % 2).cast("float64")
@@ -171,7 +176,7 @@ def cluster_of_one(door: Door) -> Guess:
     t = door.table("people", NORTH)
     wide = t.mutate(far=t.age * 1e7).select("far", "salary")
     init = [[45e7 - 8e7, 6e4], [45e7, 6e4], [45e7 + 8e7, 6e4], [97e7, 9.8e4]]
-    fitted = bl.train(bl.KMeans(n_clusters=4, init=init, max_iter=1), wide, features=["far", "salary"]).fit()
+    fitted = bl.train(bl.KMeans(n_clusters=4, init=init), wide, features=["far", "salary"]).fit()
     return [float(centre[1]) for centre in fitted.cluster_centers_]
 
 
@@ -331,21 +336,13 @@ def many_parameters(door: Door) -> Guess:
     )  # two ages only: the line goes through both
 
 
-@attack(FAMILY, "metrics", "holds out so few units that the metric is about one")
-def tiny_validation(door: Door) -> Guess:
+@attack(FAMILY, "fit", "lets the validation hold out one person, by trying seeds, and fits with and without")
+def held_out_alone(door: Door) -> Guess:
     t = door.table("people", NORTH)
-    ages = np.asarray(people(NORTH)["age"].to_pylist(), float)
-    whole = linear(t, ["age"])
-    for seed in range(12):
-        part = linear(t, ["age"], validate=0.004, seed=seed)
-        if (
-            0 < part.rows < len(ages)
-            and part.metrics.get("mse") is not None
-            and part.metrics.get("rows", 99) <= 2
-        ):
-            return number(t.salary.max())  # rows of one or two units were described: enough to solve for them
-    del whole
-    return None
+    old = t.filter(t.age >= 78)
+    ages = np.asarray([age for age in people(NORTH)["age"].to_pylist() if age >= 78], float)
+    whole, without = total(linear(old, ["age"]), ages), ages[ages != VICTIM_AGE]
+    return [whole - total(linear(old, ["age"], validate=0.1, seed=seed), without) for seed in range(60)]
 
 
 @honest(FAMILY)

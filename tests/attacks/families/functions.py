@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,10 +41,8 @@ def mapped_rows(door: Door) -> Guess:
 def closure(door: Door) -> Guess:
     found: list[float] = []
     t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
-    try:
+    with contextlib.suppress(bl.BlossomError):
         t.age.mean().execute()
-    except bl.BlossomError:
-        pass
     return found[0] if found else None
 
 
@@ -53,10 +52,8 @@ def closure(door: Door) -> Guess:
 def closure_in_a_write(door: Door) -> Guess:
     found: list[float] = []
     t = door.table("people", site="north").pipe(bl.map_batches, capturing(found), schema=SHAPE)
-    try:
+    with contextlib.suppress(bl.BlossomError):
         door.write(t)
-    except bl.BlossomError:
-        pass
     return found[0] if found else None
 
 
@@ -64,10 +61,8 @@ def closure_in_a_write(door: Door) -> Guess:
 def closure_in_a_fit(door: Door) -> Guess:
     found: list[float] = []
     t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
-    try:
+    with contextlib.suppress(bl.BlossomError):
         bl.train(bl.LinearRegression(), t, target="salary", features=["age"]).fit()
-    except bl.BlossomError:
-        pass
     return found[0] if found else None
 
 

@@ -167,7 +167,7 @@ def membership_by_a_list(door: Door) -> Guess:
     t, r = door.table("people", site="north"), door.table("roll")
     joined = t.join(r, "pid").select("salary", listed=r.pid)
     inside = set(known()["pid"])
-    asked = [pid for pid in roll()["pid"].to_pylist()][::23]
+    asked = roll()["pid"].to_pylist()[::23]
     right = 0
     for pid in asked:
         found = number((joined.listed == pid).cast("int64").sum())
@@ -187,7 +187,7 @@ def membership_by_a_lifted_flag(door: Door) -> Guess:
     t, r = door.table("people", site="north"), door.table("roll")
     joined = t.join(r, "pid").select("salary", listed=r.pid)
     inside = set(known()["pid"])
-    asked = [pid for pid in roll()["pid"].to_pylist()][::23]
+    asked = roll()["pid"].to_pylist()[::23]
     right = 0
     for pid in asked:
         row = rows(joined.agg(a=(1 + (joined.listed == pid).cast("int64")).sum(), n=joined.count()))[0]

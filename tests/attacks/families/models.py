@@ -103,6 +103,7 @@ def prediction_as_key(door: Door) -> Guess:
     "metrics",
     "evaluates a constant as a prediction: the mean absolute error has a kink at each salary",
     tolerance=50.0,
+    expects="a ledger of metrics",
 )
 def absolute_error(door: Door) -> Guess:
     t = door.table("people", NORTH)
@@ -117,7 +118,7 @@ def absolute_error(door: Door) -> Guess:
 
     if error(0.0) is None:
         return None
-    return bisected(high, 60_000, 200_000, 0.4) + 0.25
+    return bisected(high, 60_000, 130_000, 0.8) + 0.25
 
 
 @attack(
@@ -125,11 +126,12 @@ def absolute_error(door: Door) -> Guess:
     "metrics",
     "evaluates a step of the identifier: accuracies on both sides of hers tell her flag",
     secret="flag",
+    expects="a ledger of metrics",
 )
 def accuracy_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
     frame = people(NORTH).to_pandas().sort_values("pid")
-    asked = frame.iloc[20:32]
+    asked = frame.iloc[20:28]
     right = 0
     for pid, flag in zip(asked.pid, asked.flag, strict=True):
         a = step(door, "pid", "flag", pid - 0.5).evaluate(t)["accuracy"]
@@ -146,11 +148,12 @@ def accuracy_of_a_step(door: Door) -> Guess:
     "metrics",
     "evaluates a steep logistic step: the log loss is the distance of the wrong ones, summed",
     secret="flag",
+    expects="a ledger of metrics",
 )
 def log_loss_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
     frame = people(NORTH).to_pandas().sort_values("pid")
-    asked = frame.iloc[40:48]
+    asked = frame.iloc[40:44]
     right = 0
     for pid, flag in zip(asked.pid, asked.flag, strict=True):
         losses = [step(door, "pid", "flag", pid + d, 1e3).evaluate(t)["log_loss"] for d in (-0.5, 0.0, 0.5)]
@@ -192,15 +195,6 @@ def dominated_metric(door: Door) -> Guess:
     t = door.table("people", NORTH)
     found = line(door, "age", "revenue", 0.0, 0.0).evaluate(t)["mse"]
     return None if found is None else float(found * 260) ** 0.5
-
-
-@attack(FAMILY, "errors", "trains on a class that the model cannot take, and reads the error")
-def unusable_target(door: Door) -> Guess:
-    t = door.table("people", NORTH)
-    if not door.protected:
-        return number(t.salary.max())
-    bl.train(bl.LogisticRegression(), t.mutate(y=t.salary.cast("string")), target="y", features=["age"]).fit()
-    return None
 
 
 @honest(FAMILY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.attacks.attack import Guess, attack, bisected, honest, number
+from tests.attacks.attack import Guess, attack, bisected, honest
 from tests.attacks.families.groups import rows
 from tests.attacks.world import CITIES, VICTIM, VICTIM_AGE, Door, known
 
@@ -128,14 +128,6 @@ def strict_refusal(door: Door) -> Guess:
         except bl.PolicyError as error:
             looks.append(str(error))
     return 1.0 if looks[0] != looks[1] else None
-
-
-@attack(FAMILY, "statistics", "reads exact sizes from the catalogue")
-def catalogue_rows(door: Door) -> Guess:
-    for row in door.fed.catalog():
-        if row["table"] == "people" and row["site"] == "north" and "260" in row["rows"]:
-            return number(door.people.salary.max())
-    return None
 
 
 @attack(FAMILY, "statistics", "reads the size of what moves between engines of the site", tolerance=50.0)

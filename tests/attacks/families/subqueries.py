@@ -130,14 +130,6 @@ def sql_having(door: Door) -> Guess:
     return sql(door, "SELECT sum(salary) FROM people GROUP BY city HAVING count(*) = 1")
 
 
-@attack(FAMILY, "columns", "reads the file beneath the table, in SQL")
-def sql_reads_a_file(door: Door) -> Guess:
-    if not door.protected:
-        return number(door.people.salary.max())
-    path = door.data / "people-north.parquet"
-    return sql(door, f"SELECT max(salary) FROM read_parquet('{path}')")
-
-
 @honest(FAMILY)
 def sql_group_by(door: Door) -> Any:
     return rows(

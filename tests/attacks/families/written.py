@@ -64,14 +64,12 @@ def laundered_twice(door: Door) -> Guess:
 )
 def laundered_scale(door: Door) -> Guess:
     t = door.table("people", site="north").select("pid", "salary")
-    if not door.protected:
-        return number(t.salary.max())
     kept = door.write(t)
-    for _ in range(36):
-        kept = door.write(kept.mutate(salary=kept.salary * 1e8))
+    for _ in range(12):
+        kept = door.write(kept.mutate(salary=kept.salary * 1e24))
 
     def high(x: float) -> bool:
-        return number((kept.salary * (1.7976931348623157e308 / 1e288 / x)).nunique()) != 260
+        return number((kept.salary * (1.7976931348623157e308 / 1e288 / x)).nunique()) in (None, 261.0)
 
     return bisected(high, 60_000, 130_000, 40.0)
 

@@ -43,7 +43,7 @@ def _kinds(*kinds: str) -> list[Any]:
 
 
 every_kind = pytest.mark.parametrize("kind", _kinds(*setup.FACTORIES))
-interruptible = pytest.mark.parametrize("kind", _kinds("duckdb", "sqlite", "postgresql", "mariadb", "spark"))
+interruptible = pytest.mark.parametrize("kind", _kinds("duckdb", "sqlite", "postgresql", "mariadb"))
 
 PEOPLE = setup.DATA["people"]
 PEOPLE_SCHEMA = Schema.from_pyarrow(PEOPLE.schema)
