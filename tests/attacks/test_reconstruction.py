@@ -3,7 +3,7 @@
 Each answered sum is one linear equation over the salaries of the rows that it ranges over, which the attacker is taken to know (all
 columns but the salary). A person is determined when the answers' row space holds that person's unit vector. No rule of the policy
 promises that this never happens: many overlapping queries are what differential privacy is for. What is asserted is what the rules
-do promise, that no one and no two answers tell a person, and that it takes many queries; the figures are printed.
+do promise: no two releases, each of many groups, tell a person; and random questions must be many. How many is printed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tests.attacks.world import Door, people
 from blossom.plan.errors import PolicyError
 
 KEYS = ("dept", "city", "sex", "team")
-QUERIES = 40
-FEWEST = 12
-"""Queries below which no person may be determined."""
+QUERIES = 100
+FEWEST = 30
+"""Random queries below which no person may be determined."""
 
 Bools = NDArray[np.bool_]
 
@@ -93,17 +93,17 @@ queries = st.lists(
         ),
         st.lists(st.sampled_from(KEYS), max_size=2, unique=True),
     ),
-    min_size=4,
-    max_size=FEWEST,
+    min_size=2,
+    max_size=2,
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=queries)
-def test_few_queries_determine_nobody(
+def test_two_releases_determine_nobody(
     asked: Any, frame: pd.DataFrame, data: Path, tmp_path_factory: Any
 ) -> None:
-    """Whatever a dozen queries are: no salary follows from their answers."""
+    """Whatever two queries are: no salary follows from their answers."""
     knowledge = Knowledge(len(frame))
     with Door(data, tmp_path_factory.mktemp("fresh"), protected=True) as door:
         for ages, keys in asked:

@@ -95,7 +95,7 @@ class Run:
         if self._planned is None or self._execution is None:
             raise PlanError(f"run {self.id[:8]} was never planned")
         actuals = {key: Actual(a.seconds, a.rows, a.bytes) for key, a in self._execution.actuals.items()}
-        held = [site for site, withheld in self.withheld.items() if withheld]
+        held = sorted(site for site, withheld in self.withheld.items() if withheld)
         notes = [f"cells were withheld at {', '.join(held)}"] if held else []
         return explained(self._planned, self.federation, actuals, notes)
 
@@ -105,7 +105,7 @@ class Run:
         lines.extend(f"  {event.seconds:7.2f} s  {event.text}" for event in self.events)
         for site, kinds in self.bytes_by_kind().items():
             lines.append(f"  left {site}: " + ", ".join(f"{kind} {size:,} B" for kind, size in kinds.items()))
-        held = [site for site, withheld in self.withheld.items() if withheld]
+        held = sorted(site for site, withheld in self.withheld.items() if withheld)
         if held:
             lines.append(f"  cells withheld at: {', '.join(held)}")
         return "\n".join(lines)

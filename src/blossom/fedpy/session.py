@@ -298,7 +298,7 @@ class Session(BaseBackend):
         return run
 
     def _strictly(self, run: Run) -> None:
-        held = [site for site, withheld in run.withheld.items() if withheld]
+        held = sorted(site for site, withheld in run.withheld.items() if withheld)
         if held:
             raise PolicyError(
                 f"cells were withheld at {', '.join(held)}",

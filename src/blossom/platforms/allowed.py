@@ -434,13 +434,14 @@ def subqueries_in_filters(engine: str, node: rel.Relation) -> str | None:
                 continue
             if part.kind != "scalar" and not isinstance(node, rel.Filter):
                 return f"{engine} has `{part.kind}` subqueries in filters only"
-            if part.kind != "exists" and _correlated(part.plan):
+            if part.kind != "exists" and correlated(part.plan):
                 return f"correlated `{part.kind}` subqueries were not shown to agree on {engine}"
     return None
 
 
-def _correlated(plan: rel.Relation) -> bool:
+def correlated(plan: rel.Relation) -> bool:
+    """Whether a subquery reads columns of the query around it."""
     parts = (part for node in plan.walk() for value in node.expressions() for part in walk(value))
     return any(
-        isinstance(part, Outer) or (isinstance(part, Subquery) and _correlated(part.plan)) for part in parts
+        isinstance(part, Outer) or (isinstance(part, Subquery) and correlated(part.plan)) for part in parts
     )

@@ -10,7 +10,7 @@ import ibis.expr.datatypes as dt
 from blossom.plan import relations as rel
 from blossom.plan.expressions import Argument, Call, Column, Literal, Subquery, TypeArgument, walk
 from blossom.plan.schema import datatype
-from blossom.platforms.allowed import COMMON, JOINS, AllowList, Rule, casts
+from blossom.platforms.allowed import COMMON, JOINS, AllowList, Rule, casts, correlated
 from blossom.platforms.families import EXACT, NUMBER, WHOLE, Family, family
 
 IDENTIFIER_LETTERS = 64
@@ -138,15 +138,16 @@ def _node(node: rel.Relation) -> str | None:
         ]
         if floats:
             return f"column {floats[0]!r} may hold a NaN or an infinity, which MariaDB cannot"
-    limited = (
-        part
-        for value in node.expressions()
-        for part in walk(value)
-        if isinstance(part, Subquery)
-        and part.kind == "in"
-        and any(isinstance(each, rel.Limit) for each in part.plan.walk())
-    )
-    return "MariaDB has no limit in an `in` subquery" if next(limited, None) else None
+    parts = (part for value in node.expressions() for part in walk(value) if isinstance(part, Subquery))
+    return next(filter(None, map(_subquery, parts)), None)
+
+
+def _subquery(subquery: Subquery) -> str | None:
+    if subquery.kind == "in" and any(isinstance(node, rel.Limit) for node in subquery.plan.walk()):
+        return "MariaDB has no limit in an `in` subquery"
+    if subquery.kind != "exists" and correlated(subquery.plan):
+        return f"MariaDB has no correlated `{subquery.kind}` subqueries over derived tables"
+    return None
 
 
 def _window(call: Call) -> str | None:

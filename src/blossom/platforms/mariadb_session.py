@@ -22,6 +22,7 @@ COLLATION = "utf8mb4_nopad_bin"
 _SETTINGS = (
     f"SET NAMES utf8mb4 COLLATE {COLLATION}",
     "SET time_zone = '+00:00', lc_time_names = 'en_US', max_sort_length = 65536, sort_buffer_size = 16777216",
+    "SET join_cache_level = 8, join_buffer_size = 8388608, join_buffer_space_limit = 67108864",
     "SET sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_UNSIGNED_SUBTRACTION'",
     "SET SESSION TRANSACTION READ ONLY",
 )

@@ -95,12 +95,12 @@ def arrow_schema(schema: Schema, description: Sequence[Sequence[Any]], decimals:
         target = _target(text)
         if kind in decimals and family(text) in (F.DECIMAL, F.INTEGER):
             target = pa.decimal128(_precision(column[3], scale, text), scale)
-        elif family(text) is F.DECIMAL:
-            target = pa.decimal128(38, datatype(text).scale or 0)  # pyright: ignore[reportAttributeAccessIssue]
-        elif family(text) is F.INTEGER and kind in _FLOATING:
+        elif kind in _FLOATING and family(text) in (F.DECIMAL, F.INTEGER):
             target = (
                 pa.float64()
             )  # a whole double; `conform` makes it a whole number or says that it does not fit
+        elif family(text) is F.DECIMAL:
+            target = pa.decimal128(38, datatype(text).scale or 0)  # pyright: ignore[reportAttributeAccessIssue]
         fields.append(pa.field(name, target))
     return pa.schema(fields)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,7 +16,22 @@ import pyarrow as pa
 
 from blossom.plan.errors import PlatformError
 
-with warnings.catch_warnings():
+
+@contextlib.contextmanager
+def _as_a_program() -> Generator[None]:
+    """PySpark takes a main module without a file (`python -c`, a test worker) for its own doctests, and exits the process."""
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = "<string>"
+    try:
+        yield
+    finally:
+        del main.__file__
+
+
+with warnings.catch_warnings(), _as_a_program():
     # it warns of pandas 3, which is not used here: rows come and go as Arrow
     warnings.simplefilter("ignore")
     from pyspark.errors import PySparkException

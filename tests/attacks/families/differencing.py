@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.attacks.attack import Guess, attack, honest, number
-from tests.attacks.world import VICTIM_AGE, VICTIM_DAY, Door
+from tests.attacks.world import CITIES, DEPARTMENTS, VICTIM_AGE, VICTIM_DAY, Door
 
 FAMILY = "differencing"
 
@@ -309,6 +309,41 @@ def total_in_one_query(door: Door) -> Guess:
     rows = parts.cross_join(total).to_pyarrow().to_pylist()
     shown = [row["s"] for row in rows if row["city"] != "Zed"]
     return None if not rows else rows[0]["all"] - sum(shown)
+
+
+@attack(
+    FAMILY,
+    "secondary",
+    "solves four ordinary tables together: all, by department, by city, and by both",
+    expects="suppression over several releases",
+)
+def linked_tables(door: Door) -> Guess:
+    import numpy as np
+
+    t = door.table("people", site="north")
+    cells: dict[tuple[str, str], int] = {}
+
+    def cell(dept: str, city: str) -> int:
+        return cells.setdefault((dept, city), len(cells))
+
+    for dept in DEPARTMENTS:
+        for city in (*CITIES, "Zed"):
+            cell(dept, city)
+    matrix, values = [], []
+    for keys in ([], ["dept"], ["dept", "city"], ["city"]):
+        query = t.group_by(keys) if keys else t
+        for row in query.agg(s=t.salary.sum()).to_pyarrow().to_pylist():
+            matrix.append(
+                [
+                    # that she alone lives in her city, and in the audit department, is known
+                    float(
+                        row.get("dept", d) == d and row.get("city", c) == c and (c != "Zed" or d == "audit")
+                    )
+                    for d, c in cells
+                ]
+            )
+            values.append(row["s"])
+    return float(np.linalg.lstsq(np.asarray(matrix), np.asarray(values), rcond=None)[0][cell("audit", "Zed")])
 
 
 @honest(FAMILY)

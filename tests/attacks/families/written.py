@@ -69,7 +69,8 @@ def laundered_scale(door: Door) -> Guess:
         kept = door.write(kept.mutate(salary=kept.salary * 1e24))
 
     def high(x: float) -> bool:
-        return number((kept.salary * (1.7976931348623157e308 / 1e288 / x)).nunique()) in (None, 261.0)
+        # infinity times zero is NaN
+        return number((kept.salary * (1.7976931348623157e308 / 1e288 / x) * 0.0).sum()) is None
 
     return bisected(high, 60_000, 130_000, 40.0)
 

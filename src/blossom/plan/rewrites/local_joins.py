@@ -190,7 +190,9 @@ def _split(node: Join, upto: int) -> Relation:
     used: dict[tuple[int, str], Column] = {}
     later = [p for link in node.links[upto:] for p in link.predicates] + [value for _, value in node.values]
     for expression in later:
-        for column in columns(expression):
+        for column in sorted(
+            columns(expression), key=lambda c: (c.input, c.name)
+        ):  # a set has no stable order
             if column.input <= upto and column.input not in gone:
                 used.setdefault((column.input, column.name), column)
     if not used:

@@ -55,7 +55,12 @@ def _components(places: list[Hashable | None], links: list[set[int]]) -> list[li
 
 
 def _nest(node: Join, groups: list[list[int]], predicates: list[Expression]) -> Relation:
-    used = {(c.input, c.name): c for e in node.expressions() for c in columns(e)}
+    # in order, for a set's order differs from one process to the next
+    used = {
+        (c.input, c.name): c
+        for e in node.expressions()
+        for c in sorted(columns(e), key=lambda c: (c.input, c.name))
+    }
     tables: list[Relation] = []
     moved: dict[tuple[int, str], Column] = {}
     done: list[Expression] = []

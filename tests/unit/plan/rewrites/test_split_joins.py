@@ -64,7 +64,7 @@ Project x, y, z
         """
 Project x
   Join inner t1 on t0.j1_z = t1.y and t0.j0_x > t1.y -> k=t0.j0_k, x=t0.j0_x, k_1=t0.j1_k, z=t0.j1_z, k_2=t1.k, t1.y
-    Join inner t1 on t0.k = t1.k and t0.x < t1.z -> j1_k=t1.k, j0_k=t0.k, j1_z=t1.z, j0_x=t0.x
+    Join inner t1 on t0.k = t1.k and t0.x < t1.z -> j0_k=t0.k, j1_k=t1.k, j0_x=t0.x, j1_z=t1.z
       Scan one/a (k, x)
       Scan one/c (k, z)
     Scan two/b (k, y)
@@ -87,7 +87,7 @@ Project x, w, z
         """
 Aggregate n=count()
   Join cross t1 -> k=t0.j0_k, x=t0.j0_x, k_1=t0.j1_k, z=t0.j1_z, k_2=t1.k, t1.y
-    Join inner t1 on t0.k = t1.k -> j1_k=t1.k, j0_k=t0.k, j0_x=t0.x, j1_z=t1.z
+    Join inner t1 on t0.k = t1.k -> j0_k=t0.k, j1_k=t1.k, j0_x=t0.x, j1_z=t1.z
       Scan one/a (k, x)
       Scan one/c (k, z)
     Scan two/b (k, y)

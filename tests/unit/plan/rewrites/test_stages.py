@@ -45,13 +45,11 @@ def test_stages_in_order() -> None:
         "  Aggregate [v] __m0=sum(__p0)\n"
         "    Parts\n"
         "      one: Aggregate [v] __p0=count()\n"
-        "        Project v\n"
-        "          Filter k > 1\n"
-        "            Scan one/split (k, v)\n"
+        "        Filter k > 1\n"
+        "          Scan one/split (k, v)\n"
         "      two: Aggregate [v] __p0=count()\n"
-        "        Project v\n"
-        "          Filter k > 1\n"
-        "            Scan two/split (k, v)"
+        "        Filter k > 1\n"
+        "          Scan two/split (k, v)"
     )
 
 

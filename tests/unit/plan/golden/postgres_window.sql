@@ -1,0 +1,11 @@
+SELECT
+  "t0"."id",
+  (
+    ROW_NUMBER() OVER (
+      PARTITION BY "t0"."ward"
+      ORDER BY "t0"."day" ASC
+      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) - 1
+  ) + 1 AS "r",
+  SUM("t0"."score") OVER (PARTITION BY "t0"."ward" ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS "s"
+FROM "visits" AS "t0"
