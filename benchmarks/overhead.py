@@ -60,7 +60,9 @@ def import_seconds(repeat: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
@@ -79,7 +81,8 @@ def main() -> None:
             "one": {
                 "platforms": {"duckdb": {"kind": "duckdb", "threads": args.threads}},
                 "tables": {
-                    name: {"source": str(folder / f"{name}.parquet"), "policy": {"release": "rows"}} for name in TABLES
+                    name: {"source": str(folder / f"{name}.parquet"), "policy": {"release": "rows"}}
+                    for name in TABLES
                 },
             }
         }
@@ -122,7 +125,10 @@ def main() -> None:
         a, b = statistics.median(without), statistics.median(with_us)
         ratios.append(b / a)
         added.append(b - a)
-        print(f"{number:>5} {a * 1e3:>10.1f} {b * 1e3:>11.1f} {(b - a) * 1e3:>9.1f} {b / a:>6.2f} {cold * 1e3:>8.0f}", flush=True)
+        print(
+            f"{number:>5} {a * 1e3:>10.1f} {b * 1e3:>11.1f} {(b - a) * 1e3:>9.1f} {b / a:>6.2f} {cold * 1e3:>8.0f}",
+            flush=True,
+        )
     print(f"geometric mean of ratios: {statistics.geometric_mean(ratios):.3f}")
     print(f"added at most: {max(added) * 1e3:.1f} ms; median {statistics.median(added) * 1e3:.1f} ms")
     print(f"import blossom (with connect): {import_seconds(args.repeat):.2f} s")

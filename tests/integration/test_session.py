@@ -165,7 +165,7 @@ def test_a_function_that_fails_says_where(fed: bl.Session) -> None:
     def broken(batch: pa.RecordBatch) -> pa.RecordBatch:
         raise ValueError("no such thing")
 
-    with pytest.raises(bl.PlatformError, match="broken.*no such thing"):
+    with pytest.raises(bl.PlatformError, match=r"broken.*no such thing"):
         fed.run(fed.table("public").pipe(bl.map_batches, broken, schema={"a": "int64"}))
 
 

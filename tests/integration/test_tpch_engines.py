@@ -77,7 +77,8 @@ def test_a_query(alone: tuple[str, Session], data: Any, number: int) -> None:
 
 
 WHOLE: Mapping[str, frozenset[int]] = {
-    "mariadb": frozenset(tpch.NUMBERS) - {8, 14},  # shares of sums that might be zero
+    "mariadb": frozenset(tpch.NUMBERS)
+    - {4, 8, 14, 20, 21, 22},  # shares of sums that may be zero, correlated subqueries
     "datafusion": frozenset(tpch.NUMBERS),
     "spark": frozenset(tpch.NUMBERS),
 }

@@ -73,11 +73,9 @@ class Polars(Platform):
     def run(
         self, fragment: Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
-        received = {
-            node.key: self._received(node.key, inputs, cancellation)
-            for node in fragment.walk()
-            if isinstance(node, Received)
-        }
+        keys = dict.fromkeys(node.key for node in fragment.walk() if isinstance(node, Received))
+        # once a key: several leaves may read the same rows, and a stream gives them once
+        received = {key: self._received(key, inputs, cancellation) for key in keys}
 
         def leaf(node: Relation) -> Frame:
             if isinstance(node, Scan):

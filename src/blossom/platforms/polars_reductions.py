@@ -41,7 +41,7 @@ class Figures:
     def _once(self, store: dict[str, pl.Expr], what: str, key: Any, expr: Callable[[], pl.Expr]) -> pl.Expr:
         name = self._names.get((what, key))
         if name is None:
-            name = self._names[what, key] = f"\0{what} {len(store)}"
+            name = self._names[what, key] = f"\x01{what} {len(store)}"
             store[name] = expr()
         return pl.col(name)
 

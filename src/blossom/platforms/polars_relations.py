@@ -144,7 +144,7 @@ def _node(
         case rel.Scan() | rel.Received():
             return leaf(node)
         case rel.Constant():
-            return _project(Frame(pl.LazyFrame({"\0row": [0]}), {}), node.values)
+            return _project(Frame(pl.LazyFrame({"\x01row": [0]}), {}), node.values)
         case rel.Project():
             return _project(inputs[0], node.values)
         case rel.Filter():
@@ -172,20 +172,20 @@ def _project(source: Frame, values: Sequence[tuple[str, Expression]]) -> Frame:
         lazy = source.lazy.select(**{name: term.expr for name, term in terms.items()})
     else:
         # a selection of literals alone would give one row
-        made = {f"\0{name}": term.expr for name, term in terms.items()}
-        lazy = source.lazy.with_columns(**made).select(**{name: pl.col(f"\0{name}") for name in terms})
+        made = {f"\x01{name}": term.expr for name, term in terms.items()}
+        lazy = source.lazy.with_columns(**made).select(**{name: pl.col(f"\x01{name}") for name in terms})
     return Frame(lazy, {name: term.dtype for name, term in terms.items()})
 
 
 def _grouped(node: rel.Aggregate, source: Frame, watch: Watch) -> Frame:
-    keys = {f"\0key {i}": translate(value, source.columns) for i, (_, value) in enumerate(node.groups)}
+    keys = {f"\x01key {i}": translate(value, source.columns) for i, (_, value) in enumerate(node.groups)}
     figures = Figures(source.columns)
     terms = {name: metric_term(value, figures) for name, value in node.metrics}
     made = {**{name: term.expr for name, term in keys.items()}, **figures.made}
     lazy = watch(source.lazy.with_columns(**made))
     if not keys:
         # a figure that is always there keeps the one row where metrics are literals
-        lazy = lazy.select(pl.len().alias("\0rows"), **figures.figures)
+        lazy = lazy.select(pl.len().alias("\x01rows"), **figures.figures)
     elif figures.figures:
         lazy = lazy.group_by(list(keys)).agg(**figures.figures)
     else:
@@ -195,8 +195,8 @@ def _grouped(node: rel.Aggregate, source: Frame, watch: Watch) -> Frame:
         for (name, _), (key, term) in zip(node.groups, keys.items(), strict=True)
     }
     result.update(terms)
-    moved = {f"\0out {name}": term.expr for name, term in result.items()}
-    lazy = lazy.with_columns(**moved).select(**{name: pl.col(f"\0out {name}") for name in result})
+    moved = {f"\x01out {name}": term.expr for name, term in result.items()}
+    lazy = lazy.with_columns(**moved).select(**{name: pl.col(f"\x01out {name}") for name in result})
     return Frame(lazy, {name: term.dtype for name, term in result.items()})
 
 
@@ -282,7 +282,7 @@ def _key(item: Expression, position: int) -> tuple[Expression, Expression] | Non
 
 
 def _inner_name(position: int, name: str) -> str:
-    return f"\0{position} {name}"
+    return f"\x01{position} {name}"
 
 
 def _joined(node: rel.Join, inputs: list[Frame], watch: Watch) -> Frame:
@@ -297,8 +297,8 @@ def _joined(node: rel.Join, inputs: list[Frame], watch: Watch) -> Frame:
     for position, link in enumerate(node.links, start=1):
         left = _linked(left, lazies[position], link, position, of, watch)
     terms = {name: translate(value, of) for name, value in node.values}
-    made = {f"\0out {name}": term.expr for name, term in terms.items()}
-    lazy = left.with_columns(**made).select(**{name: pl.col(f"\0out {name}") for name in terms})
+    made = {f"\x01out {name}": term.expr for name, term in terms.items()}
+    lazy = left.with_columns(**made).select(**{name: pl.col(f"\x01out {name}") for name in terms})
     return Frame(lazy, {name: term.dtype for name, term in terms.items()})
 
 
@@ -335,7 +335,7 @@ def _linked(
 
 
 def _key_names(position: int, number: int) -> Iterator[str]:
-    return (f"\0key {position} {i}" for i in range(number))
+    return (f"\x01key {position} {i}" for i in range(number))
 
 
 def _predicates(items: Sequence[Expression], of: Callable[[Column], Term]) -> list[pl.Expr]:

@@ -266,7 +266,9 @@ class Site:
             except PolicyError as error:
                 for recipient in task.recipients if verdict is not None else ():
                     assert verdict is not None
-                    self._log(task, recipient, replace(verdict, refusals=error.refusals), "refused", None, None)
+                    self._log(
+                        task, recipient, replace(verdict, refusals=error.refusals), "refused", None, None
+                    )
                 raise
             except PlatformError:
                 if not task.cancellation.cancelled:
@@ -620,8 +622,8 @@ def _sized(reader: pa.RecordBatchReader, delivery: Delivery, known: Kept) -> pa.
 
 
 def _rounded(count: int, least: int) -> int:
-    """The next power of two, and at least the smallest group."""
-    return max(1 << max(count - 1, 0).bit_length(), least)
+    """The next power of two; counts below the smallest group all read as that group."""
+    return 1 << max(count - 1, least - 1, 0).bit_length()
 
 
 def _figures(batches: list[pa.RecordBatch]) -> tuple[int, int]:

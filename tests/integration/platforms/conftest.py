@@ -217,6 +217,8 @@ def load_mariadb(url: str, database: str, tables: Mapping[str, pa.Table]) -> Non
 
     import pymysql
 
+    from blossom.platforms.mariadb_storage import insertions
+
     parts = urlsplit(url)
     connection = pymysql.connect(
         host=parts.hostname, port=parts.port, user=unquote(parts.username), password=unquote(parts.password), charset="utf8mb4",
@@ -228,10 +230,9 @@ def load_mariadb(url: str, database: str, tables: Mapping[str, pa.Table]) -> Non
         for name, table in tables.items():
             columns = ", ".join(f"`{field.name}` {mariadb_type(field.type)}" for field in table.schema)
             cursor.execute(f"CREATE TABLE {database}.{name} ({columns})")
-            rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-            marks = ", ".join(["%s"] * table.num_columns)
-            if rows:
-                cursor.executemany(f"INSERT INTO {database}.{name} VALUES ({marks})", rows)
+            for batch in table.to_batches(max_chunksize=16_384):
+                for statement in insertions(f"{database}.{name}", batch, name):
+                    cursor.execute(statement)
             cursor.execute(f"ANALYZE TABLE {database}.{name}")
 
 

@@ -79,7 +79,7 @@ def _each(**values: Build) -> Build:
 
 
 EDGES: Mapping[str, tuple[str, Build]] = {
-    "sum past 64 bits": ("whole", lambda t: t.agg(v=_.b.sum() + 0)),
+    "sum past 64 bits": ("whole", lambda t: t.agg(v=_.b.sum())),
     "sum of maxima": ("whole", lambda t: t.filter(_.b > 5).agg(v=_.b.sum())),
     "add overflows": ("whole", _each(v=lambda t: t.a + t.b)),
     "add near the edge": ("whole", lambda t: t.filter(_.id > 1).select("id", v=_.a + 1)),
