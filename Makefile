@@ -42,8 +42,8 @@ test: $(VENV)/test.stamp  ## lint, types, import contracts, docs, then unit and 
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
-	$(SINGLE) $(BIN)/pytest -n $(WORKERS) --dist worksteal --doctest-modules src/blossom tests/unit
-	$(SINGLE) $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration $(wildcard tests/attacks)
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --doctest-modules src/blossom tests/unit
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/integration $(wildcard tests/attacks)
 
 docs: $(VENV)/test.stamp  ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import Table
+from datafusion.options import CsvReadOptions
 from datafusion.record_batch import RecordBatchStream
 from ibis.backends.sql.datatypes import DataFusionType
 
@@ -28,6 +29,9 @@ from blossom.platforms.datafusion_operations import ALLOWED, DIFFERS
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.sources import FORMATS, file_format, selected
 from blossom.platforms.sql import Compiled, SqlCompiler, WatchedInputs, missing_inputs, received_name
+
+_SAMPLE = 20_480
+"""Rows that are read to guess the types of a text file."""
 
 _CANCELLED = "the run was cancelled"
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -114,44 +118,55 @@ class DataFusion(Platform):
         if kind == "parquet":
             self._base.register_parquet(name, path, file_extension=suffix)
             return
-        read = self._read_csv if kind == "csv" else self._read_json
-        read(name, path, suffix, source, None)
-        if source.schema:
-            # declared types go to the parser itself: text such as "007" must not pass through a guessed number
-            declared = {source.rename.get(column, column): text for column, text in source.schema.items()}
-            found = self._base.table(name).schema()
-            typed = pa.schema(
-                field.with_type(arrow_type(declared[field.name])) if field.name in declared else field
-                for field in found
-            )
-            self._base.deregister_table(name)
-            read(name, path, suffix, source, typed)
+        if kind == "csv":
+            self._read_csv(name, path, suffix, source)
+        else:
+            self._base.register_json(name, path, schema_infer_max_records=_SAMPLE, file_extension=suffix)
 
-    def _read_csv(
-        self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None
-    ) -> None:
-        from datafusion.options import CsvReadOptions
-
+    def _read_csv(self, name: str, path: str, suffix: str, source: TableSource) -> None:
         options = source.options
         nulls = dict.fromkeys(["", *map(str, options.get("null_values", ()))])
-        self._base.register_csv(
-            name,
-            path,
-            options=CsvReadOptions(
+
+        def register(table: str, schema: pa.Schema | None) -> pa.Schema:
+            read = CsvReadOptions(
                 has_header=bool(options.get("header", True)),
                 delimiter=str(options.get("delimiter", "\t" if ".tsv" in path.casefold() else ",")),
                 null_regex=f"^(?:{'|'.join(map(re.escape, nulls))})$",
                 newlines_in_values=True,
                 schema=schema,
-                schema_infer_max_records=20_480,
+                schema_infer_max_records=_SAMPLE,
                 file_extension=suffix,
-            ),
-        )
+            )
+            self._base.deregister_table(table)
+            self._base.register_csv(table, path, options=read)
+            return self._base.table(table).schema()
 
-    def _read_json(
-        self, name: str, path: str, suffix: str, source: TableSource, schema: pa.Schema | None
-    ) -> None:
-        self._base.register_json(name, path, schema, schema_infer_max_records=20_480, file_extension=suffix)
+        guessed = register(name, None)
+        if not source.schema and len(nulls) == 1:
+            return
+        # all as text: the engine finds texts that mean null when it guesses types only, and a declared type must not be
+        # reached through a guessed one ("007" through a number)
+        text = f'"text of {name[1:-1]}"'
+        register(text, pa.schema([pa.field(field.name, pa.string()) for field in guessed]))
+        listed = ", ".join(_text(null) for null in nulls)
+        declared = {source.rename.get(column, column) for column in source.schema}
+        values = [
+            f"{value} AS {_name(field.name)}"
+            for field in guessed
+            for value in [
+                f"CASE WHEN {_name(field.name)} IN ({listed}) THEN NULL ELSE {_name(field.name)} END"
+            ]
+        ]
+        known = ", ".join(
+            _name(field.name)
+            if field.name in declared
+            else f"arrow_cast({_name(field.name)}, {_text(_arrow_name(field.type))}) AS {_name(field.name)}"
+            for field in guessed
+        )
+        query = f"SELECT {known} FROM (SELECT {', '.join(values)} FROM {text}) AS t"  # noqa: S608 - names are quoted
+        view = self._base.sql(query).into_view()
+        self._base.deregister_table(name)
+        self._base.register_table(name, view)
 
     def _table(self, table: str) -> _Published:
         found = self._tables.get(table)
@@ -338,6 +353,19 @@ def _files(kind: str, path: str) -> Sequence[Path] | None:
     return sorted(place.parent.glob(place.name)) if "*" in place.name else [place]
 
 
+def _arrow_name(dtype: pa.DataType) -> str:
+    """An inferred type as the engine writes it."""
+    return _ARROW_NAMES.get(str(dtype), "Utf8")
+
+
+_ARROW_NAMES: Mapping[str, str] = {
+    "int64": "Int64", "double": "Float64", "bool": "Boolean", "date32[day]": "Date32", "timestamp[s]": "Timestamp(Second, None)",
+    "timestamp[ms]": "Timestamp(Millisecond, None)", "timestamp[us]": "Timestamp(Microsecond, None)",
+    "timestamp[ns]": "Timestamp(Nanosecond, None)",
+}  # fmt: skip
+"""What types of text files are guessed to be."""
+
+
 def _size(text: str, where: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", text.strip(), re.IGNORECASE)
     if found is None:
@@ -350,6 +378,10 @@ def _size(text: str, where: str) -> int:
 def _told(error: BaseException) -> str:
     """What the engine said, without the kinds of error that it stacks before."""
     return re.sub(r"^(?:\w+ ?[eE]rror: )+", "", str(error).strip())
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _name(identifier: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from blossom.plan import relations as rel
 from blossom.plan.expressions import Call, Literal, conjuncts
-from blossom.platforms.allowed import COMMON, AllowList, Rule, floats_over_windows, subqueries_in_filters
+from blossom.platforms.allowed import AllowList, subqueries_in_filters
 from blossom.platforms.families import MOMENT, NUMBER, TEXT
+from blossom.platforms.rules import COMMON, Rule, floats_over_windows
 
 DIFFERS: Mapping[str, str] = {
     "Uppercase": "a letter may become several (ß: SS); DuckDB maps each letter by Unicode's simple rules",

@@ -10,8 +10,9 @@ import ibis.expr.datatypes as dt
 from blossom.plan import relations as rel
 from blossom.plan.expressions import Argument, Call, Column, Literal, Subquery, TypeArgument, walk
 from blossom.plan.schema import datatype
-from blossom.platforms.allowed import COMMON, JOINS, AllowList, Rule, casts, correlated
+from blossom.platforms.allowed import JOINS, AllowList, correlated
 from blossom.platforms.families import EXACT, NUMBER, WHOLE, Family, family
+from blossom.platforms.rules import COMMON, Rule, casts
 
 IDENTIFIER_LETTERS = 64
 """MariaDB refuses longer names."""

@@ -10,7 +10,8 @@ import ibis.expr.datatypes as dt
 from blossom.plan import relations as rel
 from blossom.plan.expressions import Argument, Call, Column, Literal, Subquery, TypeArgument
 from blossom.plan.schema import datatype
-from blossom.platforms.allowed import COMMON, AllowList
+from blossom.platforms.allowed import AllowList
+from blossom.platforms.rules import COMMON
 
 DIFFERS: Mapping[str, str] = {
     "Uppercase": "letters follow the database's language; DuckDB maps each letter by Unicode's simple rules",

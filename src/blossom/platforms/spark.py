@@ -47,6 +47,7 @@ class _Published:
 class Spark(Platform):
     """A server of Spark Connect: its tables, queries, and files that it can read.
 
+    Columns of text files are text, unless their types are declared, where types are declared or texts are named that mean null.
     Each run has a session of its own; rows of other fragments are sent to it as temporary views. Cancelling interrupts the
     session on the server and frees the caller at once.
 
@@ -255,17 +256,12 @@ def _opened(source: TableSource, where: str) -> tuple[str, str, tuple[tuple[str,
     form = file_format(path, source.options, where)
     options: dict[str, str] = {}
     if form == "csv":
-        nulls = [text for text in source.options.get("null_values", ()) if text]
-        if len(nulls) > 1:
-            raise PlatformError("Spark reads one text as null, beside the empty one", where=where)
         options = {
             "header": "true" if source.options.get("header", True) else "false",
             "sep": str(source.options.get("delimiter", "\t" if ".tsv" in path.casefold() else ",")),
-            "inferSchema": "false" if source.schema else "true",
+            "inferSchema": "false" if source.schema or "null_values" in source.options else "true",
             "multiLine": "true",
         }
-        if nulls:
-            options["nullValue"] = nulls[0]
     return path, form, tuple(options.items())
 
 
@@ -277,11 +273,14 @@ def _is_path(text: str, options: Mapping[str, Any]) -> bool:
 def _columns(found: pa.Schema, source: TableSource, where: str) -> tuple[list[str], Schema]:
     """The select list that publishes a source, and its schema."""
     arrived = {field.name: plain_layout(field.type) for field in found}
+    nulls = dict.fromkeys(map(str, source.options.get("null_values", ())))
     values: list[str] = []
     fields: list[tuple[str, str]] = []
     for name, own in selected(arrived, source, where):
         text = source.schema.get(name)
         value = _name(own)
+        if nulls and pa.types.is_string(arrived[own]):
+            value = f"CASE WHEN {value} IN ({', '.join(map(_text, nulls))}) THEN NULL ELSE {value} END"
         if text is None:
             text = next(iter(Schema.from_pyarrow(pa.schema([(name, arrived[own])])).values()))
         elif family(text) is Family.OTHER:
@@ -305,6 +304,10 @@ def _retyped(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
             for array, field in zip(batch.columns, schema, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _name(identifier: str) -> str:

@@ -64,7 +64,7 @@ def told(error: BaseException) -> str:
     >>> told(Exception("[DIVIDE_BY_ZERO] Division by zero. SQLSTATE: 22012\\n== SQL ==\\nselect 1 / 0"))
     '[DIVIDE_BY_ZERO] Division by zero.'
     """
-    if isinstance(error, grpc.RpcError):
+    if isinstance(error, grpc.RpcError) or "StatusCode.UNAVAILABLE" in str(error):
         return "the server cannot be reached"
     return _QUOTES.split(str(error), maxsplit=1)[0].strip()
 
