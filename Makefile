@@ -36,14 +36,15 @@ $(VENV)/test.stamp: pyproject.toml $(VENV)/demo.stamp
 demo: $(VENV)/demo.stamp  ## run the demo: three airports, three engines, one pipeline
 	@$(BIN)/blossom demo
 
-test: $(VENV)/test.stamp  ## lint, types, import contracts, docs, then unit and integration tests
+test: $(VENV)/test.stamp  ## lint, types, import contracts, docs, then unit tests, attacks and integration tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
 	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --doctest-modules src/blossom tests/unit
-	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/integration $(wildcard tests/attacks)
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/attacks
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/integration
 
 docs: $(VENV)/test.stamp  ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict

@@ -93,6 +93,12 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     _format(parser)
 
 
+def _ledger(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the configuration whose sites' ledgers are read")
+    parser.add_argument("--site", metavar="NAME", help="one site only")
+    _format(parser)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -108,10 +114,11 @@ COMMANDS = (
     Command("runs", "blossom.cli.runs", "list the latest runs, or show one", _runs),
     Command("site check", "blossom.cli.site_check", "check a configuration; say what outsiders can obtain", _check),
     Command("site audit", "blossom.cli.site_audit", "print and verify what left a site", _audit),
+    Command("site ledger", "blossom.cli.site_ledger", "list what was given to whom about private rows", _ledger),
     Command("doctor", "blossom.cli.doctor", "say what is installed here and what is missing", _format),
 )  # fmt: skip
 
-_GROUPS = {"site": "for the owner of a site: check its configuration, read its audit log"}
+_GROUPS = {"site": "for the owner of a site: check its configuration, read its audit log and its ledger"}
 
 
 def parser() -> argparse.ArgumentParser:

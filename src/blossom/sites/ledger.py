@@ -194,7 +194,11 @@ class Ledger:
             headed = mark == _MARK and check == zlib.crc32(head[:-4])
             whole = headed and stop <= size
             if whole and _digest(data[body:stop]) == digest:
-                yield (*_decoded(data, body, document, arrays, self.hashing.size), stop)
+                try:
+                    decoded = _decoded(data, body, document, arrays, self.hashing.size)
+                except (ValueError, TypeError, KeyError, IndexError) as error:
+                    raise self._damaged(f"what stands at byte {at} was written by another version") from error
+                yield (*decoded, stop)
                 at = stop
             elif (stop < size) if headed else data[at:].any():
                 raise self._damaged(f"what stands at byte {at} was changed")

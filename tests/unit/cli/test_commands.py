@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import blossom as bl
 from blossom.cli import doctor, main
 
 CONFIG = """
@@ -274,3 +277,21 @@ def test_doctor_names_what_is_missing_and_never_fails(
     assert main(["doctor"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "polars missing pip install 'blossom-sky[polars]'" in out
+
+
+def test_the_ledger_lists_what_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pa.table({"id": list(range(40)), "x": [float(i) for i in range(40)]})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    file = tmp_path / "blossom.toml"
+    file.write_text(
+        '[sites.a.tables.t]\nsource = "t.parquet"\n'
+        '[sites.a.tables.t.policy]\nrelease = "aggregates"\nmin_group = 5\nprivacy_unit = "id"\n'
+    )
+    assert main(["site", "ledger", str(file)]) == 0
+    assert "the ledger is empty" in capsys.readouterr().out
+    with bl.connect(file, user="ada") as fed:
+        assert fed.table("t").x.sum().execute() == 780.0
+    assert main(["site", "ledger", str(file), "--format", "json"]) == 0
+    (grant,) = json.loads(capsys.readouterr().out)["a"]
+    assert (grant["user"], grant["tables"], grant["cells"], grant["refused"]) == ("ada", ["t"], 1, None)
+    assert main(["site", "ledger", str(file), "--site", "b"]) == 2
