@@ -16,7 +16,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas import util
 
 Words = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
@@ -26,7 +25,14 @@ TURNS = 3
 
 NARROWEST = 256
 
-_siphash = cast("Callable[..., Words]", util.hash_array)
+
+def _siphash(texts: Any, key: str) -> Words:
+    """SipHash of texts, by pandas: imported when first needed, so that opening a federation does not wait for it."""
+    from pandas import util
+
+    hashing = cast("Callable[..., Words]", util.hash_array)
+    return hashing(texts, hash_key=key, categorize=False)
+
 
 _A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -104,7 +110,7 @@ class Hashing:
         encoded = values.dictionary_encode()
         texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
         # SipHash with the site's key: whoever chooses a text cannot choose its hash
-        table = _siphash(texts, hash_key=self._text, categorize=False)
+        table = _siphash(texts, self._text)
         table = np.append(table, np.uint64(0))
         codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
         return table[codes]
