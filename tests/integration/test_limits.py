@@ -38,7 +38,9 @@ def script(body: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         from ibis import _
         config = json.loads(sys.argv[1])
         def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+            # not ru_maxrss: that also remembers how large the process was that this one was forked from
+            with open("/proc/self/status") as status:
+                return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
     """
     code = textwrap.dedent(head) + textwrap.dedent(body)
     return subprocess.Popen(
