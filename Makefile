@@ -8,11 +8,14 @@ WORKERS ?= 2
 # One thread an engine and worker: two cores are shared by the test workers, and small operations only lose by fanning out.
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 
+# Tests of engines too large for every run.
+HEAVY := jvm or clickhouse
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs bench clean
+.PHONY: help demo test engines docs bench clean
 
 help:  ## show the targets
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 # Empty files that say what the environment holds; made again only when pyproject.toml or the interpreter's name changes.
 $(VENV)/python.stamp:
@@ -42,9 +45,13 @@ test: $(VENV)/test.stamp  ## lint, types, import contracts, docs, then unit test
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
-	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --doctest-modules src/blossom tests/unit
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --doctest-modules --ignore src/blossom/platforms/clickhouse.py src/blossom tests/unit
 	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/attacks
-	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/integration
+	$(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(HEAVY))" tests/integration
+
+engines: $(VENV)/test.stamp  ## the tests of ClickHouse and of Spark in a JVM (fetches 1 GB once; needs Java 17)
+	@$(PIP) install --quiet --group engines
+	$(SINGLE) $(BIN)/python -m pytest -m "$(HEAVY)" tests/integration
 
 docs: $(VENV)/test.stamp  ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict

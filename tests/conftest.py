@@ -1,8 +1,10 @@
-"""What holds for every test: where all that the tests need is installed, a skipped test is an error."""
+"""What holds for every test: a register of ledgers of its own, and where all that the tests need is installed, a skip is an error."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -39,7 +41,17 @@ class _SkipsAreErrors:
                 terminalreporter.line(f"{test}: {reason}", red=True)
 
 
+@pytest.fixture(autouse=True)
+def _own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins with no ledger registered for any data."""
+    monkeypatch.setenv("BLOSSOM_HOME", str(tmp_path_factory.mktemp("home")))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Fixtures of a module or session open federations before a test's own register is there.
+    home = tempfile.mkdtemp(prefix="blossom-home-")
+    os.environ["BLOSSOM_HOME"] = home
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     # Workers of pytest-xdist send their reports to the controller, which alone decides the session's outcome.
     if os.environ.get(NO_SKIP) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_SkipsAreErrors(), "blossom-skips-are-errors")

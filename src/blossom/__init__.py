@@ -10,8 +10,10 @@ from blossom._version import __version__
 if TYPE_CHECKING:
     from blossom.fedpy.connect import connect
     from blossom.fedpy.explain import Explanation
+    from blossom.fedpy.loops import repeat
+    from blossom.fedpy.mapping import filter, flat_map, map, map_batches, map_groups, reduce  # noqa: A004
     from blossom.fedpy.model import FittedModel, Model, load_model, predict, train
-    from blossom.fedpy.operators import flat_map, from_arrow, map_batches
+    from blossom.fedpy.operators import from_arrow, sample, zip_with_id
     from blossom.fedpy.results import Run
     from blossom.fedpy.session import Session
     from blossom.learning import (
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
         StandardScaler,
         make_pipeline,
     )
+    from blossom.optimizer.budget import Budget
     from blossom.plan.errors import (
         BlossomError,
         BudgetError,
         ConfigError,
+        LoopError,
         PlanError,
         PlatformError,
         PolicyError,
@@ -46,7 +50,9 @@ _HOMES = {
     "blossom.fedpy.connect": ("connect",),
     "blossom.fedpy.explain": ("Explanation",),
     "blossom.fedpy.model": ("FittedModel", "Model", "load_model", "predict", "train"),
-    "blossom.fedpy.operators": ("flat_map", "from_arrow", "map_batches"),
+    "blossom.fedpy.loops": ("repeat",),
+    "blossom.fedpy.mapping": ("filter", "flat_map", "map", "map_batches", "map_groups", "reduce"),
+    "blossom.fedpy.operators": ("from_arrow", "sample", "zip_with_id"),
     "blossom.fedpy.results": ("Run",),
     "blossom.fedpy.session": ("Session",),
     "blossom.learning": (
@@ -65,10 +71,12 @@ _HOMES = {
         "StandardScaler",
         "make_pipeline",
     ),
+    "blossom.optimizer.budget": ("Budget",),
     "blossom.plan.errors": (
         "BlossomError",
         "BudgetError",
         "ConfigError",
+        "LoopError",
         "PlanError",
         "PlatformError",
         "PolicyError",
@@ -82,6 +90,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "PCA",
     "BlossomError",
+    "Budget",
     "BudgetError",
     "ColumnTransformer",
     "ConfigError",
@@ -91,6 +100,7 @@ __all__ = [
     "KMeans",
     "LinearRegression",
     "LogisticRegression",
+    "LoopError",
     "MinMaxScaler",
     "Model",
     "OneHotEncoder",
@@ -109,13 +119,20 @@ __all__ = [
     "TrainingError",
     "__version__",
     "connect",
+    "filter",
     "flat_map",
     "from_arrow",
     "load_model",
     "make_pipeline",
+    "map",
     "map_batches",
+    "map_groups",
     "predict",
+    "reduce",
+    "repeat",
+    "sample",
     "train",
+    "zip_with_id",
 ]
 
 

@@ -36,6 +36,8 @@ SENTENCES: Mapping[str, str] = {
     "inherits": "A written table inherits the rules of what it was made from.",
     "fit": "A fit passes the policy like any release; its row set enters the ledger.",
     "cells": "Each feature, and each pair of indicators, has 0 or at least min_group units, per class; none dominates.",
+    "leverage": "No unit alone decides a direction of a fit: its leverage is at most 0.8.",
+    "computed": "A freely computed column beside protected ones has only values that at least min_group units have.",
     "categories": "Categories are those with at least min_group units.",
     "metrics": "Metrics are guarded; predictions on private rows stay where the rows are.",
 }

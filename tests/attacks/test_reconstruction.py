@@ -1,15 +1,18 @@
 """Reconstruction: a random user asks random allowed queries and solves all answers together for any one person's salary.
 
 Each answered sum is one linear equation over the salaries of the rows that it ranges over, which the attacker is taken to know (all
-columns but the salary). A person is determined when the answers' row space holds that person's unit vector. No rule of the policy
-promises that this never happens: many overlapping queries are what differential privacy is for. What is asserted is what the rules
-do promise: no two releases, each of many groups, tell a person; and random questions must be many. How many is printed.
+columns but the salary). A person is determined when the answers' row space holds that person's unit vector. The site's ledger keeps
+that row space too, for as many figures as two a bucket of its sketches (512), and holds back what would determine anyone: so nobody is,
+however many questions are asked of a table of this size. How near the answers come is printed: narrow bounds are no exact values, and
+against them stands differential privacy only.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -22,9 +25,8 @@ from tests.attacks.world import Door, people
 from blossom.plan.errors import PolicyError
 
 KEYS = ("dept", "city", "sex", "team")
-QUERIES = 100
-FEWEST = 30
-"""Random queries below which no person may be determined."""
+QUERIES = 120
+"""Random queries: without an audit of combinations, 86 determine five people."""
 
 Bools = NDArray[np.bool_]
 
@@ -105,35 +107,37 @@ def test_two_releases_determine_nobody(
 ) -> None:
     """Whatever two queries are: no salary follows from their answers."""
     knowledge = Knowledge(len(frame))
-    with Door(data, tmp_path_factory.mktemp("fresh"), protected=True) as door:
+    fresh = tmp_path_factory.mktemp("fresh")
+    with (
+        mock.patch.dict(os.environ, BLOSSOM_HOME=str(fresh / "home")),  # else examples would share one ledger
+        Door(data, fresh, protected=True) as door,
+    ):
         for ages, keys in asked:
             ask(door, frame, knowledge, ages, keys)
     found = knowledge.determined()
     assert not found.any(), f"{len(asked)} queries gave {frame.name[found].tolist()}"
 
 
-def test_how_many_random_queries_a_reconstruction_takes(
+def test_random_queries_reconstruct_nobody(
     frame: pd.DataFrame, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Random subsets of ages by random keys, in one session, until somebody is determined."""
+    """Random subsets of ages by random keys, in one session: nobody is ever determined, and many are answered."""
     rng = np.random.default_rng(7)
     knowledge = Knowledge(len(frame))
-    asked = 0
     with Door(data, tmp_path, protected=True) as door:
-        while asked < QUERIES and not knowledge.determined().any():
+        for asked in range(1, QUERIES + 1):
             ages = rng.choice(np.arange(20, 98), rng.integers(15, 70), replace=False).tolist()
             keys = list(rng.choice(KEYS, rng.integers(0, 3), replace=False))
             ask(door, frame, knowledge, ages, keys)
-            asked += 1
-    found = np.flatnonzero(knowledge.determined())
+            found = knowledge.determined()
+            assert not found.any(), f"{asked} queries gave {frame.name[found].tolist()}"
     with capsys.disabled():
-        told = f"{len(found)} of {len(frame)} salaries" if len(found) else "no salary"
+        nearest = (knowledge.basis**2).sum(axis=0).max()
         print(
-            f"\nreconstruction: {asked} random queries, {len(knowledge.answers)} figures answered: {told} determined"
+            f"\nreconstruction: {QUERIES} random queries, {len(knowledge.answers)} figures answered: no salary determined; "
+            f"of the one nearest to it, {nearest:.2%} of the unit vector"
         )
-    if len(found):  # so they are: the figure above is no false alarm
-        np.testing.assert_allclose(knowledge.solved()[found], frame.salary.to_numpy()[found], atol=0.5)
-    assert asked > FEWEST
+    assert len(knowledge.answers) > 150  # it holds though it answers
 
 
 def test_without_rules_few_queries_are_enough(frame: pd.DataFrame, data: Path, tmp_path: Path) -> None:

@@ -47,8 +47,9 @@ def test_the_attack_yields_nothing(one: Attack, data: Path, tmp_path: Path) -> N
 def test_all_attacks_in_one_session(
     backwards: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one attack learned or wrote helps no other. The limit on refusals, which would stop most, is lifted."""
-    monkeypatch.setattr("blossom.sites.guarding.REFUSALS_AN_HOUR", 1 << 40)
+    """What one attack learned or wrote helps no other. The limits on refusals, which would stop most, are lifted."""
+    for limit in ("USER", "TABLE", "ERRORS"):
+        monkeypatch.setattr(f"blossom.sites.rate.{limit}_AN_HOUR", 1 << 40)
     attacks = [one for one in ATTACKS if one.expects is None]
     recovered = []
     with Door(data, tmp_path, protected=True) as door:

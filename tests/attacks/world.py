@@ -32,6 +32,10 @@ SECRETS: Mapping[str, float | str] = {
     "pay": 43_210.98,
     "level": 31_415.93,
     "city": "Zed",
+    "wage": 61_234.5,
+    "raise": 4_321.25,
+    "cents": 12_345_678.0,
+    "ill": 5_077.0,
 }
 """What an attacker is after. `flag` alone could be guessed: its attacks recover the flags of many people at once."""
 
@@ -113,6 +117,31 @@ def samples() -> pa.Table:
     return pa.table({"donor": pa.array(donor, pa.int64()), "lot": lot, "level": level})
 
 
+def crew() -> pa.Table:
+    """One row a person. The victim is the sixth: her wage alone was raised, she alone is of another year and on no shift, and
+    earns most cents; she and two others are ill; and she is one of twelve in a wide table's smallest port."""
+    rng = np.random.default_rng(51)
+    n, she = 120, 5
+    wage = np.round(rng.uniform(30_000, 50_000, n), 2)
+    wage[she] = SECRETS["wage"]
+    raised = wage.copy()
+    raised[she] += SECRETS["raise"]
+    shift, ill, year = rng.integers(0, 3, n), np.zeros(n, np.int64), np.full(n, 2023)
+    shift[she], ill[[she, 40, 77]], year[she] = 3, 1, 1999
+    cents = rng.integers(3_000_000, 7_000_000, n)
+    cents[she] = int(SECRETS["cents"])
+    return pa.table(
+        {
+            "pid": [*range(5_000, 5_000 + she), int(SECRETS["ill"]), *range(5_100, 5_100 + n - she - 1)],
+            "port": ["Ems"] * 12 + ["Rhone"] * (n - 12),
+            "wage": wage, "raised": raised, "year": year, "cents": cents, "ill": ill,
+            **{f"on_{i}": (shift == i).astype(np.int64) for i in range(3)},
+            "early": (np.arange(n) != she).astype(np.int64),
+            **{f"test_{i}": rng.integers(1, 100, n) for i in range(12)},
+        }
+    )  # fmt: skip
+
+
 def cities() -> pa.Table:
     """An open code list."""
     return pa.table(
@@ -137,6 +166,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "visits": {"north": visits, "south": visits},
     "staff": {"north": lambda _: staff(), "south": lambda _: staff()},
     "samples": {"north": lambda _: samples()},
+    "crew": {"north": lambda _: crew()},
     "cities": {"north": lambda _: cities(), "south": lambda _: cities()},
     "roll": {"north": lambda _: roll()},
     "ledgers": {"north": people},
@@ -174,6 +204,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
         "columns": {"age": {"transform": True}},
     },
     "samples": {"release": "aggregates", "min_group": MIN_GROUP, "privacy_unit": "donor"},
+    "crew": {"release": "aggregates", "min_group": MIN_GROUP, "privacy_unit": "pid"},
     "cities": {"release": "rows"},
     "roll": {"release": "rows"},
     "ledgers": {**PEOPLE, "to": ["role:auditor"]},

@@ -353,7 +353,7 @@ def test_the_history_says_who_was_given_what(north: dict[str, Any], tmp_path: Pa
 def test_who_was_refused_too_often_waits_and_the_log_says_so(
     north: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blossom.sites.guarding.REFUSALS_AN_HOUR", 2)
+    monkeypatch.setattr("blossom.sites.rate.USER_AN_HOUR", 2)
     with bl.connect(north) as fed:
         assert pay(fed, _.pid >= 0) is not None
         assert pay(fed, _.pid != 1) is None

@@ -114,3 +114,71 @@ def test_extremes_need_rows_that_may_move(fed: bl.Session) -> None:
     np.testing.assert_allclose(moved["s_alcohol"], [rows[one] for one in moved["id"].to_pylist()], atol=1e-12)
     with pytest.raises(bl.PolicyError, match="bounds"):
         bl.train(estimator, fed.table("private"), features=FEATURES).fit()
+
+
+def test_a_model_is_measured_where_it_was_fitted_and_on_the_same_columns(
+    fed: bl.Session, tmp_path: Path
+) -> None:
+    private = fed.table("private")
+    fitted = bl.train(bl.LinearRegression(), private, target="ash", features=["alcohol", "hue"]).fit()
+    fitted.save(tmp_path / "m.json")
+    loaded = bl.load_model(tmp_path / "m.json")
+    assert loaded.evaluate(private)["mse"] == pytest.approx(fitted.metrics["mse"])
+    assert loaded.evaluate(private)["mean_absolute_error"] == pytest.approx(
+        fitted.metrics["mean_absolute_error"]
+    )
+    moved = private.mutate(alcohol=private.alcohol * 1.01)
+    with pytest.raises(bl.PolicyError, match="computed in another way"):
+        loaded.evaluate(moved)
+    elsewhere = bl.train(
+        bl.LinearRegression(), fed.table("public"), target="ash", features=["alcohol", "hue"]
+    ).fit()
+    assert elsewhere.evaluate(fed.table("public"))["r2"] > 0
+    with pytest.raises(bl.PolicyError, match="did not help to fit"):
+        elsewhere.evaluate(private)
+    alone = bl.train(
+        bl.LinearRegression(), fed.table("private", site="a"), target="ash", features=["alcohol", "hue"]
+    ).fit()
+    assert alone.evaluate(fed.table("private", site="a"))["rows"] == 70
+    with pytest.raises(bl.PolicyError, match="b: the policy of b refuses this model to be measured"):
+        alone.evaluate(private)
+
+
+def test_what_differs_by_a_few_is_withheld_and_the_rest_told(fed: bl.Session) -> None:
+    """Two models whose errors have the same signs but for a few rows: the second keeps its absolute error to itself."""
+    private = fed.table("private")
+    found = [
+        bl.train(bl.Ridge(alpha=alpha), private, target="hue", features=["alcohol", "ash"]).fit()
+        for alpha in (0.0, 2.0)
+    ]
+    assert found[0].metrics["mean_absolute_error"] is not None
+    assert found[1].metrics["mean_absolute_error"] is None
+    assert "known figure" in found[1].fitted.withheld["mean_absolute_error"]
+    assert found[1].metrics["mse"] > found[0].metrics["mse"]
+
+
+def test_fits_and_measurements_are_runs(fed: bl.Session) -> None:
+    private = fed.table("private")
+    fitted = bl.train(bl.LinearRegression(), private, target="ash", features=["hue"]).fit()
+    fit = fed.last_run
+    fitted.evaluate(private)
+    measured = fed.last_run
+    for run, kind in ((fit, "fit"), (measured, "evaluate")):
+        record = fed.records.run(run.id)
+        assert (record.kind, record.outcome) == (kind, "done")
+        assert {one.location.site for one in record.fragments} == {"a", "b"}
+        assert {one.state for one in record.fragments} == {"kept"}
+        assert {(one.site, one.kind) for one in record.releases} == {("a", "updates"), ("b", "updates")}
+        for site in fed.federation.sites.values():
+            logged = [entry for entry in site.audit.entries() if entry.run == f"{run.id}-{site.name}"]
+            updates = [one for one in record.releases if one.site == site.name]
+            assert [entry.bytes for entry in logged] == [one.bytes for one in updates]
+
+
+def test_a_refused_fit_is_recorded_with_what_it_released_before(fed: bl.Session) -> None:
+    with pytest.raises(bl.PolicyError):
+        bl.train(bl.MinMaxScaler(), fed.table("private"), features=["hue"]).fit()
+    record = fed.records.run(fed.last_run.id)
+    assert record.outcome == "refused"
+    assert {one.location.site for one in record.fragments} == {"a", "b"}
+    assert {one.kind for one in record.releases} == {"updates"}

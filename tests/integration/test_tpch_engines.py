@@ -39,6 +39,11 @@ def _datafusion(data: Any, request: pytest.FixtureRequest) -> Site:
     return {"kind": "datafusion", "threads": 1}, lambda table: str(data.path(table))
 
 
+def _clickhouse(data: Any, request: pytest.FixtureRequest) -> Site:
+    pytest.importorskip("chdb")
+    return {"kind": "clickhouse", "threads": 1}, lambda table: str(data.path(table))
+
+
 def _mariadb(data: Any, request: pytest.FixtureRequest) -> Site:
     url = request.getfixturevalue("mariadb_url")
     platforms.load_mariadb(url, "tpch", {name: data.table(name) for name in tpch.TABLES})
@@ -52,9 +57,10 @@ def _spark(data: Any, request: pytest.FixtureRequest) -> Site:
 ENGINES: Mapping[str, Callable[[Any, pytest.FixtureRequest], Site]] = {
     "mariadb": _mariadb,
     "datafusion": _datafusion,
+    "clickhouse": _clickhouse,
     "spark": _spark,
 }
-MARKS = {"mariadb": pytest.mark.mariadb, "spark": pytest.mark.spark}
+MARKS = {"clickhouse": pytest.mark.clickhouse, "mariadb": pytest.mark.mariadb, "spark": pytest.mark.spark}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=MARKS.get(kind, ())) for kind in ENGINES])
@@ -80,6 +86,7 @@ WHOLE: Mapping[str, frozenset[int]] = {
     "mariadb": frozenset(tpch.NUMBERS)
     - {4, 8, 14, 20, 21, 22},  # shares of sums that may be zero, correlated subqueries
     "datafusion": frozenset(tpch.NUMBERS),
+    "clickhouse": frozenset(tpch.NUMBERS) - {21},  # semi joins on more than equalities
     "spark": frozenset(tpch.NUMBERS),
 }
 """The queries that an engine runs whole, with nobody's help."""

@@ -99,6 +99,47 @@ def _ledger(parser: argparse.ArgumentParser) -> None:
     _format(parser)
 
 
+def _file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        nargs="?",
+        help="the federation (default: blossom.toml here or in a folder above)",
+    )
+
+
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        default=1.0,
+        metavar="M",
+        help="at most so long for each platform (default: 1)",
+    )
+    parser.add_argument("--site", metavar="NAME", help="the platforms of one site only")
+    parser.add_argument("--afresh", action="store_true", help="forget first what was learned before")
+    _format(parser)
+
+
+def _cost(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    _format(parser)
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+    return value
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -112,6 +153,8 @@ COMMANDS = (
     Command("sites", "blossom.cli.listings", "list the sites", _listing),
     Command("tables", "blossom.cli.listings", "list the tables and what may leave", _listing),
     Command("runs", "blossom.cli.runs", "list the latest runs, or show one", _runs),
+    Command("calibrate", "blossom.cli.calibrate", "measure every platform, so that plans are good from the first", _calibrate),
+    Command("cost", "blossom.cli.cost", "say what is believed of each engine's speed, and how true it was", _cost),
     Command("site check", "blossom.cli.site_check", "check a configuration; say what outsiders can obtain", _check),
     Command("site audit", "blossom.cli.site_audit", "print and verify what left a site", _audit),
     Command("site ledger", "blossom.cli.site_ledger", "list what was given to whom about private rows", _ledger),

@@ -72,7 +72,8 @@ def _full_id(records: RunRecords, start: str) -> str:
     Raises:
         ConfigError: None does, or several do.
     """
-    found = [one.id for one in records.runs(_ALL) if one.id.startswith(start)]
+    # audit logs name the part of a fit at a site <run>-<site>
+    found = [one.id for one in records.runs(_ALL) if one.id.startswith(start.partition("-")[0])]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -9,7 +9,7 @@ from typing import Any
 from blossom.cli.exits import Exit
 from blossom.cli.printing import columns, print_json
 from blossom.plan.errors import ConfigError, unknown
-from blossom.sites.config import load
+from blossom.sites.config import ledger_folder, load
 from blossom.sites.ledger import Grant, history
 
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     for name, site in federation.sites.items():
         if arguments.site not in (None, name):
             continue
-        grants = () if site.state is None else history(site.state)
+        grants = history(ledger_folder(site, begin=False))
         documents[name] = [asdict(grant) for grant in grants]
         if arguments.format == "text":
             _print(name, grants)

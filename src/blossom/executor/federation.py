@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from blossom.executor.experience import Experience
 from blossom.optimizer.physical import Location
+from blossom.optimizer.prices import Prices
+from blossom.optimizer.statistics import ColumnStatistics
 from blossom.plan.errors import PlanError, Refusal, unknown
 from blossom.plan.relations import Relation, Scan
 from blossom.plan.rewrites.expand import FederatedTable
@@ -17,6 +22,7 @@ from blossom.sites.agreement import agree
 from blossom.sites.config.model import HUB, PlatformConfig
 from blossom.sites.functions import Functions
 from blossom.sites.place import Place, Predictor
+from blossom.sites.spool import ROOM, Room
 from blossom.sites.tasks import Description, SiteInterface
 
 HUB_PLATFORMS: Mapping[str, PlatformConfig] = {
@@ -46,6 +52,10 @@ class Federation:
     functions: Functions
     predictor: Predictor
     user: User = field(default_factory=User)
+    experience: Experience = field(default_factory=Experience)
+    prices: Prices = field(default_factory=Prices)
+    warm: set[Location] = field(init=False, default_factory=set)  # costly platforms that a run has started
+    room: Room = field(default_factory=lambda: Room(ROOM, lambda: Path(tempfile.gettempdir()), HUB))
     hub: Place = field(init=False)
     tables: dict[str, FederatedTable] = field(init=False)
     descriptions: dict[str, Description] = field(init=False)
@@ -97,7 +107,14 @@ class Federation:
         )
 
     def close(self) -> None:
-        """Close the hub's engines and every site."""
+        """Write down what was learned, and close the hub's engines and every site."""
+        try:
+            self.experience.settle(FederationCatalogue(self).rows)
+            self.experience.save()
+        finally:
+            self._close_engines()
+
+    def _close_engines(self) -> None:
         self.hub.close()
         for site in self.sites.values():
             close: Any = getattr(site, "close", None)
@@ -147,7 +164,13 @@ class FederationCatalogue:
         if site == HUB:
             kept = self._federation.hub.kept(table)
             return None if kept is None else kept.num_rows
+        if table not in self._federation.descriptions[site].tables:
+            return None  # it is gone: kept for a run only, or its owner has removed it
         return self._federation.sites[site].rows(table)
+
+    def column(self, site: str, table: str, column: str) -> ColumnStatistics | None:
+        """What is known of a column: only sites whose rows may come to the hub tell."""
+        return self._federation.experience.columns.of(site, table, column)
 
     def may_ship(self, relation: Relation, site: str, recipient: str) -> tuple[Refusal, ...]:
         """Why a site would refuse to send a relation there."""

@@ -7,24 +7,30 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from blossom.executor.federation import Federation, FederationCatalogue
 from blossom.executor.planner import Planner, ending_at
+from blossom.executor.recording import Recording
 from blossom.executor.run import Execution, Release
+from blossom.executor.spending import current_spending
 from blossom.learning.estimator import estimator_from_document
 from blossom.learning.fit import FitOptions, fit
 from blossom.learning.metrics import Metrics, evaluation
 from blossom.learning.model import Fitted, fitted_from_document
 from blossom.learning.prediction import outputs
 from blossom.learning.statistics import State, Statistic, fold
+from blossom.learning.statistics.base import Measured
 from blossom.optimizer.physical import PhysicalPlan
 from blossom.optimizer.planning import plan as place_plan
 from blossom.plan.errors import PlanError, PolicyError, TrainingError
+from blossom.plan.loops import one_turn
 from blossom.plan.relations import Model, Parts, Predict, Relation, Scan, Train, rewrite
 from blossom.plan.rewrites.stages import distribute
 from blossom.plan.wire import fingerprint
@@ -32,6 +38,8 @@ from blossom.platforms.interface import Cancellation
 from blossom.sites.config.model import HUB
 from blossom.sites.prepared import Prepared
 from blossom.sites.tasks import FitTask
+
+_T = TypeVar("_T")
 
 UNFITTED = ""
 """The document of a model that is not fitted yet, in a plan that is only explained."""
@@ -74,22 +82,30 @@ class Trainer:
         self._fitted: dict[str, Training] = {}
         self._lock = threading.RLock()
         self._watch: Callable[[str], None] | None = None
-        self._fresh: list[Training] = []
+        self._unroll: Callable[[Relation], Relation] = one_turn
+        self._recording: Recording | None = None
 
     @contextlib.contextmanager
-    def watched(self, watch: Callable[[str], None]) -> Generator[list[Training]]:
-        """One thread at a time fits, so that no model is fitted twice; gives the trainings that the body adds.
+    def watched(
+        self,
+        watch: Callable[[str], None],
+        recording: Recording,
+        unroll: Callable[[Relation], Relation] = one_turn,
+    ) -> Generator[None]:
+        """One thread at a time fits, so that no model is fitted twice.
 
         Args:
             watch: Told each step.
+            recording: Takes down what the fits and measurements in the body do.
+            unroll: Gives the plan of a fit's rows with the loops in it run.
         """
         with self._lock:
-            before = self._watch, self._fresh
-            self._watch, self._fresh = watch, []
+            before = self._watch, self._recording, self._unroll
+            self._watch, self._recording, self._unroll = watch, recording, unroll
             try:
-                yield self._fresh
+                yield
             finally:
-                self._watch, self._fresh = before
+                self._watch, self._recording, self._unroll = before
 
     def resolve(self, logical: Relation) -> Relation:
         """The plan with every model fitted."""
@@ -152,13 +168,23 @@ class Trainer:
             ) from error
 
     def _resolved_input(self, train: Train) -> Relation:
-        return self.resolve(train.input)
+        return self.resolve(self._unroll(train.input))
 
     def _local(
         self, mode: str, parts: Mapping[str, Relation], catalogue: FederationCatalogue, reason: str
     ) -> TrainingPlan:
         physical = {
-            site: ending_at(place_plan(part, catalogue, consumer=site), site) for site, part in parts.items()
+            site: ending_at(
+                place_plan(
+                    part,
+                    catalogue,
+                    consumer=site,
+                    prices=self._federation.prices,
+                    warm=frozenset(self._federation.warm),
+                ),
+                site,
+            )
+            for site, part in parts.items()
         }
         return TrainingPlan(mode, parts, physical, reason)
 
@@ -176,8 +202,7 @@ class Trainer:
         key = fingerprint(train)
         with self._lock:
             if key not in self._fitted:
-                self._fitted[key] = training = self._fit(train)
-                self._fresh.append(training)
+                self._fitted[key] = self._fit(train)
             return self._fitted[key]
 
     def known(self, train: Train) -> Training | None:
@@ -188,7 +213,9 @@ class Trainer:
         began = time.perf_counter()
         plan = self.training_plan(train)
         self._say(f"training: {plan.mode}, {plan.reason}")
-        with Cohort(self._federation, plan, train.features, train.target, fingerprint(train)) as cohort:
+        with Cohort(
+            self._federation, plan, train.features, train.target, fingerprint(train), self._recorded()
+        ) as cohort:
             estimator = estimator_from_document(train.estimator)
             used = (*train.features, *filter(None, (train.target,)))
             schema = {name: train.input.schema[name] for name in used}
@@ -198,7 +225,10 @@ class Trainer:
             )  # fmt: skip
             return Training(fitted, plan, cohort.releases, time.perf_counter() - began, cohort.rounds)
 
-    def evaluate(self, fitted: Fitted, table: Relation) -> tuple[Metrics, list[Release]]:
+    def _recorded(self) -> Recording:
+        return self._recording or Recording(uuid.uuid4().hex)
+
+    def evaluate(self, fitted: Fitted, table: Relation) -> Metrics:
         """Metrics of a fitted model over a table's rows, asked of the sites that hold them."""
         if fitted.score is None:
             raise TrainingError(
@@ -210,13 +240,16 @@ class Trainer:
         train = Train(table, "{}", target, features)
         plan = self.training_plan(train)
         generator = evaluation(fitted.kind, fitted.score, fitted.target)
-        with Cohort(self._federation, plan, features, target, fingerprint(train)) as cohort:
+        score = Measured(fitted.score, fitted.target).digest
+        with Cohort(
+            self._federation, plan, features, target, fingerprint(train), self._recorded(), score
+        ) as cohort:
             statistic = next(generator)
             while True:
                 try:
                     statistic = generator.send(cohort.ask(statistic))
                 except StopIteration as stop:
-                    return stop.value, cohort.releases
+                    return stop.value
 
     def _progress(self, step: str, iteration: int, loss: float | None, gradient: float | None) -> None:
         figures = ("" if loss is None else f", loss {loss:.6f}") + (
@@ -239,12 +272,14 @@ class Cohort:
         features: tuple[str, ...],
         target: str,
         plan_hash: str,
+        recording: Recording,
+        score: str = "",
     ) -> None:
         self._federation = federation
         self._plan = plan
         self._features, self._target = features, target
-        self._hash = plan_hash
-        self._run = uuid.uuid4().hex
+        self._hash, self._score = plan_hash, score
+        self._recording, self._number = recording, recording.begin()
         self._central: Prepared | None = None
         self._cancellation = Cancellation()
         self._limits: threadpool_limits
@@ -256,7 +291,7 @@ class Cohort:
         # the sites are the threads: a second BLAS thread each only makes small products wait for a core
         self._limits = threadpool_limits(1, user_api="blas")
         try:
-            list(self._pool.map(self._prepare, self._plan.physical))
+            self._side_by_side(self._prepare, list(self._plan.physical))
         except BaseException as error:
             self.__exit__(error)
             raise
@@ -278,7 +313,7 @@ class Cohort:
                 self._federation.sites[site].forget(self._fit_run(site))
 
     def _fit_run(self, site: str) -> str:
-        return f"{self._run}-{site}"
+        return f"{self._recording.run}-{site}"
 
     def _prepare(self, site: str) -> None:
         physical = self._plan.physical[site]
@@ -291,10 +326,12 @@ class Cohort:
             cancellation=self._cancellation,
         )
         if site == HUB:
-            self._central = Prepared.of(
-                execution.reader(), (*self._features, *filter(None, (self._target,))), ()
-            )
-            self.releases.extend(execution.releases)
+            try:
+                self._central = Prepared.of(
+                    execution.reader(), (*self._features, *filter(None, (self._target,))), ()
+                )
+            finally:
+                self._worked(site, execution)
             return
         task = FitTask(
             self._fit_run(site),
@@ -303,18 +340,50 @@ class Cohort:
             self._target,
             self._federation.user.at(HUB),
             self._hash,
+            self._score,
         )
         try:
             execution.keep(lambda: self._federation.sites[site].prepare(task))
         finally:
             execution.close(forget=False)
-        self.releases.extend(execution.releases)
+            self._worked(site, execution)
+
+    def _side_by_side(self, step: Callable[[str], _T], sites: Sequence[str]) -> list[_T]:
+        """A step at every site; raises the first cause, not that another site was stopped because of it."""
+        errors: list[BaseException] = []
+
+        def tried(site: str) -> _T:
+            try:
+                return step(site)
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        waiting = [self._pool.submit(copy_context().run, tried, site) for site in sites]
+        wait(waiting, return_when=FIRST_EXCEPTION)
+        if errors:
+            if self._cancellation.cancelled:
+                wait(waiting)  # the first to fail may have been stopped by another that is about to
+            raise next((error for error in errors if isinstance(error, PolicyError)), errors[0])
+        return [done.result() for done in waiting]
+
+    def _worked(self, site: str, execution: Execution) -> None:
+        self._recording.worked(self._number, site, execution)
+        for release in execution.releases:
+            self._released(release)
+
+    def _released(self, release: Release) -> None:
+        self.releases.append(release)
+        self._recording.released(release)
 
     def ask(self, statistic: Statistic) -> State:
         """Every place's answer, merged in the order of their names."""
         self.rounds += 1
+        spending = current_spending()
+        if spending is not None:
+            spending.check()
         names = sorted(self._plan.parts)
-        answers = list(self._pool.map(lambda site: self._answer(site, statistic), names))
+        answers = self._side_by_side(lambda site: self._answer(site, statistic), names)
         return fold(statistic, dict(zip(names, answers, strict=True)))
 
     def _answer(self, site: str, statistic: Statistic) -> State:
@@ -325,7 +394,7 @@ class Cohort:
         answer = self._federation.sites[site].answer(
             self._fit_run(site), statistic, self._federation.user.at(HUB)
         )
-        self.releases.append(Release(site, "fit", "updates", HUB, 0, answer.bytes, 0))
+        self._released(Release(site, "fit", "updates", HUB, 0, answer.bytes, 0))
         return answer.state
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
+from blossom.fedpy.explain_money import money_dict, money_lines
 from blossom.fedpy.explain_operators import operators_text
 from blossom.fedpy.explain_svg import Arrow, Box, Lane, draw
 from blossom.optimizer.physical import Fragment, PhysicalPlan
@@ -82,6 +83,8 @@ class Explanation:
         trainings: Where its models are fitted.
         answer: What comes out, and where: "result", or the model that is fitted on all that no other fragment reads.
         receiver: The site that gets it; None: the last recipient of the last fragment.
+        prices: Where the money of the estimates comes from, in words; None: nothing is said of money.
+        priced: Whether anything costs money.
     """
 
     plan: PhysicalPlan
@@ -92,6 +95,8 @@ class Explanation:
     trainings: tuple[FitNote, ...] = ()
     answer: str = "result"
     receiver: str | None = None
+    prices: str | None = None
+    priced: bool = False
 
     @property
     def consumer(self) -> str:
@@ -119,6 +124,8 @@ class Explanation:
         lines = [self._headline(), ""]
         for fragment in self.plan.fragments:
             lines += self._fragment(fragment)
+        for line in money_lines(self.plan, self.prices, priced=self.priced):
+            lines += _wrapped(line, "", "  ")
         for training in self.trainings:
             lines += [*training.lines(), ""]
         alike: dict[str, list[str]] = {}
@@ -263,6 +270,7 @@ class Explanation:
         return {
             "seconds": self.plan.seconds,
             "planning_seconds": self.plan.planning_seconds,
+            "money": money_dict(self.plan, self.prices, priced=self.priced),
             "consumer": self.consumer,
             "fragments": [self._fragment_dict(fragment) for fragment in self.plan.fragments],
             "stages": [{"name": name, "plan": plan_text(root)} for name, root in self.stages],

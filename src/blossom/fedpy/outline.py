@@ -38,7 +38,14 @@ def explained(
     """The explanation of a plan."""
     policies = _policies(planned.stages[-1][1].walk(), federation)
     return Explanation(
-        planned.physical, planned.stages, dict(actuals or {}), policies, tuple(notes), tuple(trainings)
+        planned.physical,
+        planned.stages,
+        dict(actuals or {}),
+        policies,
+        (*notes, *federation.experience.warnings),
+        tuple(trainings),
+        prices=federation.prices.note,
+        priced=federation.prices.any,
     )
 
 

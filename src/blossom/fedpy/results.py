@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import pyarrow as pa
 
 from blossom.executor.federation import Federation
 from blossom.executor.planner import Planned
+from blossom.executor.recording import Recording
 from blossom.executor.records import Outcome, RunRecords
 from blossom.executor.run import Execution, Release
+from blossom.executor.spending import Spending, Spent
+from blossom.fedpy.asking import located
 from blossom.fedpy.explain import Actual, Explanation
 from blossom.fedpy.outline import explained
+from blossom.optimizer.budget import usd_text
 from blossom.optimizer.physical import Estimate, Location
 from blossom.plan.errors import PlanError, PolicyError
+from blossom.platforms.interface import Cancellation
+from blossom.policy.advice import uneven
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class Run:
     Attributes:
         id: Names the run in records and audit logs.
         events: What happened, in order.
+        fits: What its fits and measurements did.
+        cancellation: Stops it.
+        at_end: What is done when it has ended, however it did.
+        spending: Counts its time and money.
     """
 
     federation: Federation
@@ -47,6 +58,10 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     events: list[Event] = field(default_factory=list)
     extra_releases: list[Release] = field(default_factory=list)
+    fits: Recording = field(init=False)
+    cancellation: Cancellation = field(init=False)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    spending: Spending | None = None
     outcome: Outcome | None = None
     seconds: float = 0.0
     _began: float = field(default_factory=time.perf_counter)
@@ -54,6 +69,10 @@ class Run:
     _execution: Execution | None = None
     _result: pa.Table | None = None
     _recorded: bool = False
+
+    def __post_init__(self) -> None:
+        self.cancellation = Cancellation(self.event)
+        self.fits = Recording(self.id, self.extra_releases)
 
     @property
     def result(self) -> pa.Table:
@@ -77,9 +96,20 @@ class Run:
         return (*own, *self.extra_releases)
 
     @property
+    def spent(self) -> Spent:
+        """Seconds that passed, and usd by the prices of the configuration."""
+        return Spent(self.seconds, 0.0) if self.spending is None else self.spending.spent
+
+    @property
     def withheld(self) -> Mapping[str, bool]:
         """For each site that released aggregates: did it hold cells back?"""
         return {} if self._execution is None else self._execution.withheld
+
+    def advice(self) -> str | None:
+        """What to ask instead where cells are withheld because some values are missing; told from the plan alone."""
+        if self._planned is None or not any(self.withheld.values()):
+            return None
+        return uneven(self._planned.logical)
 
     def bytes_by_kind(self) -> Mapping[str, Mapping[str, int]]:
         """Site -> kind of release -> bytes that left (Arrow in memory; at least rows, aggregates and updates are listed)."""
@@ -97,17 +127,25 @@ class Run:
         actuals = {key: Actual(a.seconds, a.rows, a.bytes) for key, a in self._execution.actuals.items()}
         held = sorted(site for site, withheld in self.withheld.items() if withheld)
         notes = [f"cells were withheld at {', '.join(held)}"] if held else []
-        return explained(self._planned, self.federation, actuals, notes)
+        if self.federation.prices.any:
+            notes.append(f"spent: {self.spent}")
+        notes.extend(self._execution.notes)
+        ran = replace(self._planned, physical=self._execution.plan)
+        return explained(ran, self.federation, actuals, notes)
 
     def report(self) -> str:
         """The run in words and figures, for a terminal."""
         lines = [f"run {self.id[:8]}: {self.text}, {self.outcome or 'running'} in {self.seconds:.2f} s"]
         lines.extend(f"  {event.seconds:7.2f} s  {event.text}" for event in self.events)
+        if self.federation.prices.any:
+            lines.append(f"  cost {usd_text(self.spent.usd)}")
         for site, kinds in self.bytes_by_kind().items():
             lines.append(f"  left {site}: " + ", ".join(f"{kind} {size:,} B" for kind, size in kinds.items()))
         held = sorted(site for site, withheld in self.withheld.items() if withheld)
         if held:
             lines.append(f"  cells withheld at: {', '.join(held)}")
+            if advice := self.advice():
+                lines.append(f"    {advice}")
         return "\n".join(lines)
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -119,6 +157,12 @@ class Run:
             self.records.event(self.id, "info", text)
         if self.progress is not None:
             self.progress(text)
+
+    def hold(self, planned: Planned) -> None:
+        """Set aside what its plan may take, where the session has a budget."""
+        physical = planned.physical
+        if self.spending is not None and math.isfinite(physical.seconds_high):
+            self.spending.hold(physical.seconds_high, physical.usd_high)
 
     def begin(self, planned: Planned, execution: Execution) -> None:
         """The plan is made; the run starts."""
@@ -142,7 +186,8 @@ class Run:
     def failing(self) -> Generator[None]:
         """End the run when the body fails."""
         try:
-            yield
+            with located():
+                yield
         except BaseException as error:
             self.end(_outcome(error), error)
             raise
@@ -162,15 +207,22 @@ class Run:
         if self.outcome is not None:
             return
         self.outcome = outcome
+        for step in self.at_end:
+            step()
         self.seconds = time.perf_counter() - self._began
         self.record("[]")
         if self._planned is not None and self._execution is not None:
-            for fragment in self._planned.physical.fragments:
+            for fragment in self._execution.plan.fragments:
                 actual = self._execution.actuals[fragment.key]
                 self.records.fragment(
                     self.id, fragment.key, fragment.location, fragment.estimate,
                     state=actual.state, seconds=actual.seconds, rows=actual.rows, bytes=actual.bytes,
                 )  # fmt: skip
+        for one in self.fits.fragments:
+            self.records.fragment(
+                self.id, one.key, one.fragment.location, one.fragment.estimate,
+                state=one.actual.state, seconds=one.actual.seconds, rows=one.actual.rows, bytes=one.actual.bytes,
+            )  # fmt: skip
         for release in self.releases:
             self.records.release(
                 self.id, release.site, release.kind, release.recipient,
@@ -183,8 +235,8 @@ class Run:
     def cancel(self) -> None:
         """Stop the run if it still goes on; whoever reads its stream gets an error."""
         if self.outcome is None:
+            self.cancellation.cancel()
             if self._execution is not None:
-                self._execution.cancellation.cancel()
                 self._execution.close()
             self.end("cancelled", None)
 

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,15 @@ from ibis.backends import BaseBackend
 
 from blossom._version import __version__
 from blossom.executor.federation import Federation, require_table
+from blossom.executor.keeping import Keeper, first_state
+from blossom.executor.loops import Looping
 from blossom.executor.planner import Planned, Planner
 from blossom.executor.records import RunRecords
 from blossom.executor.run import Execution
+from blossom.executor.spending import Account, Spending, Spent
 from blossom.executor.training import Trainer, Training
 from blossom.fedpy import display
+from blossom.fedpy.asking import located, users_line
 from blossom.fedpy.conforming import conform, conform_stream
 from blossom.fedpy.explain import Explanation, FitNote
 from blossom.fedpy.listing import Listing
@@ -33,9 +37,13 @@ from blossom.fedpy.results import Run
 from blossom.fedpy.writing import write
 from blossom.learning import Fitted
 from blossom.learning.metrics import Metrics
+from blossom.optimizer.budget import Budget, tighter
+from blossom.optimizer.physical import Location
+from blossom.optimizer.pins import Pins, location
 from blossom.plan import from_ibis, sql
 from blossom.plan import operators as own
-from blossom.plan.errors import BlossomError, PlanError, PolicyError
+from blossom.plan.errors import BlossomError, BudgetError, PlanError, PolicyError
+from blossom.plan.loops import loops, one_turn
 from blossom.plan.relations import Relation, Train
 from blossom.plan.schema import Schema
 from blossom.sites.config.model import HUB
@@ -66,7 +74,11 @@ class Session(BaseBackend):
     dialect = None  # pyright: ignore[reportAssignmentType]
 
     def __init__(
-        self, federation: Federation | None = None, records: RunRecords | None = None, title: str = ""
+        self,
+        federation: Federation | None = None,
+        records: RunRecords | None = None,
+        title: str = "",
+        account: Account | None = None,
     ) -> None:
         super().__init__()
         if federation is None or records is None:
@@ -74,6 +86,7 @@ class Session(BaseBackend):
         self.federation = federation
         self.records = records
         self.title = title
+        self.account = account or Account()
         self.last_run: Run | None = None
         self.progress: Callable[[str], None] | None = None
         self._number = next(_sessions)
@@ -224,45 +237,135 @@ class Session(BaseBackend):
         values = {p.op(): v for p, v in (params or {}).items()}
         return from_ibis.relation(expr.as_table().op(), parameters=values, in_memory=self._keep)
 
-    def resolved(self, expr: ir.Expr, run: Run) -> Relation:
-        """The logical plan with every model fitted, as part of a run."""
-        with self._trainer.watched(run.event) as fitted:
-            try:
-                return self._trainer.resolve(self._lower(expr, None))
-            finally:
-                for training in fitted:
-                    run.extra_releases.extend(training.releases)
+    def resolved(self, expr: ir.Expr, run: Run, params: Mapping[Any, Any] | None = None) -> Relation:
+        """The logical plan with every model fitted and every loop run, as part of a run."""
+        looping = self._looping(run)
+        with self._trainer.watched(run.event, run.fits, looping.resolve):
+            return looping.resolve(self._trainer.resolve(self._lower(expr, params)))
 
-    def _planned(self, expr: ir.Expr, params: Mapping[Any, Any] | None, *, fit: bool) -> Planned:
+    def _looping(self, run: Run) -> Looping:
+        """Runs the loops of a run; what they keep goes when it ends."""
+        keeper = Keeper(self.federation, self._planner, run.id, run.cancellation, run.extra_releases)
+        run.at_end.append(keeper.close)
+        return Looping(keeper, self._trainer.resolve, run.event)
+
+    @property
+    def spent(self) -> Spent:
+        """What the session's runs have taken: seconds, and usd by the prices of the configuration."""
+        return self.account.spent
+
+    @property
+    def remaining(self) -> Budget | None:
+        """What is left of the session's budget, without what running ones may still take; None where it has none."""
+        return self.account.remaining
+
+    def _known(
+        self,
+        expr: ir.Expr,
+        params: Mapping[Any, Any] | None,
+        *,
+        fit: bool,
+        budget: Budget | None,
+        pins: Pins | None = None,
+    ) -> Planned:
+        """The plan within the call's budget, as it was made before if it was."""
         key = (expr.as_table().op(), tuple(sorted((str(k), repr(v)) for k, v in (params or {}).items())))
 
         def lower() -> Relation:
             logical = self._lower(expr, params)
-            return self._trainer.resolve(logical) if fit else self._trainer.outline(logical)
+            return self._trainer.resolve(logical) if fit else self._outlined(logical)
 
-        return self._planner.planned((*key, fit), lower)
+        return self._planner.planned((*key, fit), lower, budget=budget, pins=pins)
 
+    def _planned(
+        self,
+        expr: ir.Expr,
+        params: Mapping[Any, Any] | None,
+        *,
+        fit: bool,
+        budget: Budget | None = None,
+        pins: Pins | None = None,
+    ) -> Planned:
+        """The plan within the call's budget and what is left of the session's."""
+        planned = self._known(expr, params, fit=fit, budget=budget, pins=pins)
+        remaining, physical = self.remaining, planned.physical
+        if remaining is None or remaining.holds(physical.seconds_high, physical.usd_high):
+            return planned
+        with self._of_session():
+            return self._planner.plan(planned.logical, budget=tighter(budget, remaining), pins=pins)
+
+    @contextlib.contextmanager
+    def _of_session(self) -> Generator[None]:
+        """Say in a refusal what the session had, and has spent."""
+        try:
+            yield
+        except BudgetError as error:
+            limit = f"the session's budget is {self.account.limit}, of which {self.spent} are spent"
+            error.hint = "; ".join(filter(None, (error.hint, limit)))
+            raise
+
+    def counted(self, run: Run, budget: Budget | None = None) -> Spending:
+        """The run's spending, until it ends."""
+        spending = Spending(
+            self.federation.prices, self.federation.warm, tighter(budget, self.remaining), self.account
+        )
+        run.spending = spending
+        run.at_end.append(spending.close)
+        return spending
+
+    def _outlined(self, logical: Relation) -> Relation:
+        """The plan without its fits, and with one turn of each loop."""
+        return one_turn(
+            self._trainer.outline(logical), lambda start: first_state(self.federation, self._planner, start)
+        )
+
+    @located()
     def explain(
-        self, expr: ir.Expr, /, *, params: Mapping[Any, Any] | None = None, analyze: bool = False
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Mapping[Any, Any] | None = None,
+        analyze: bool = False,
+        budget: Budget | None = None,
+        pins: Mapping[int, Location | str] | None = None,
     ) -> Explanation:
         """Who would run what, on which engine, and why. Releases nothing and trains nothing, unless `analyze` runs it.
 
+        Args:
+            expr: An Ibis table, column or value of this session.
+            params: Values of scalar parameters.
+            analyze: Run it, and show what each fragment really took.
+            budget: What it may take.
+            pins: Operators placed by hand, {number: "platform@site"}; `explain(expr).plan.operators()` lists the numbers.
+
         Raises:
-            PlanError: It cannot be expressed.
+            PlanError: It cannot be expressed, or no plan obeys the pins.
             PolicyError: No compliant plan exists.
+            BudgetError: No plan fits the budget, or what is left of the session's.
         """
+        pinned = _pinned(expr, pins)
         logical = self._lower(expr, params)
         if isinstance(logical, Train):
+            if budget is not None:
+                raise PlanError(
+                    "what a fit takes is not known before its rounds are made, so no plan of it is chosen by a budget",
+                    where="explain",
+                    hint="give the session a budget (bl.connect(..., budget=...)): it stops fits that take too much",
+                )
             if analyze:
                 self.fit(logical)
             known = self._trainer.known(logical)
             plan = self._trainer.training_plan(logical) if known is None else known.plan
             return explained_fit(logical, plan, known, self.federation)
         if analyze:
-            run = self.run(expr, params=params)
+            run = self.run(expr, params=params, budget=budget, pins=pins)
             return run.explain()
         return explained(
-            self._planned(expr, params, fit=False), self.federation, trainings=self._trainings(logical)
+            self._planned(expr, params, fit=False, budget=budget, pins=pinned),
+            self.federation,
+            notes=_loop_notes(logical),
+            trainings=self._trainings(logical),
         )
 
     def run(
@@ -273,6 +376,8 @@ class Session(BaseBackend):
         params: Mapping[Any, Any] | None = None,
         strict: bool = False,
         progress: Callable[[str], None] | None = None,
+        budget: Budget | None = None,
+        pins: Mapping[int, Location | str] | None = None,
     ) -> Run:
         """Run a pipeline to the end.
 
@@ -281,15 +386,18 @@ class Session(BaseBackend):
             params: Values of scalar parameters.
             strict: Raise when a site withheld cells, instead of telling it in `Run.withheld`.
             progress: Called with one line at each step of long work.
+            budget: What it may take, within what is left of the session's.
+            pins: Operators placed by hand, {number: "platform@site"}, as in `explain`; a re-planned rest obeys them too.
 
         Returns:
-            Run: `.result` (Arrow), `.withheld`, `.events`, `.releases`, `.report()`.
+            Run: `.result` (Arrow), `.withheld`, `.events`, `.releases`, `.spent`, `.report()`.
 
         Raises:
             PolicyError: A site refuses, or `strict` and cells were withheld.
+            BudgetError: No plan fits the budget, and nothing ran; or the run was stopped before it took more.
             BlossomError: Any other fault, one of the family.
         """
-        run, reader = self._start(expr, params, progress)
+        run, reader = self._start(expr, params, progress, budget, whole=True, pins=_pinned(expr, pins))
         with run:
             table = conform(reader.read_all(), _arrow_schema(expr))
         run.finish(table)
@@ -300,36 +408,63 @@ class Session(BaseBackend):
     def _strictly(self, run: Run) -> None:
         held = sorted(site for site, withheld in run.withheld.items() if withheld)
         if held:
-            raise PolicyError(
+            hint = "they describe fewer units than the owner's min_group; use larger groups, or strict=False"
+            error = PolicyError(
                 f"cells were withheld at {', '.join(held)}",
-                hint="they describe fewer units than the owner's min_group; use larger groups, or strict=False",
+                hint="; ".join(filter(None, (hint, run.advice()))),
             )
+            error.at = users_line()
+            raise error
 
     def _start(
-        self, expr: ir.Expr, params: Mapping[Any, Any] | None, progress: Callable[[str], None] | None = None
+        self,
+        expr: ir.Expr,
+        params: Mapping[Any, Any] | None,
+        progress: Callable[[str], None] | None = None,
+        budget: Budget | None = None,
+        *,
+        whole: bool = False,
+        pins: Pins | None = None,
     ) -> tuple[Run, pa.RecordBatchReader]:
         run = Run(
             self.federation, self.records, text=_pipeline_text(expr), progress=progress or self.progress
         )
         self.last_run = run
         self._started.add(run)
-        with run.failing():
-            planned = self._fitted_plan(run, expr, params)
-            execution = Execution(self.federation, planned.physical, run.id, planned.hash)
+        with run.failing(), self.counted(run, budget).current():
+            planned = self._fitted_plan(run, expr, params, budget, pins)
+            execution = Execution(
+                self.federation,
+                planned.physical,
+                run.id,
+                planned.hash,
+                cancellation=run.cancellation.child(),
+                rest=self._planner.rest(planned),
+                whole=whole,
+            )
             run.begin(planned, execution)
             return run, execution.reader()
 
-    def _fitted_plan(self, run: Run, expr: ir.Expr, params: Mapping[Any, Any] | None) -> Planned:
+    def _fitted_plan(
+        self,
+        run: Run,
+        expr: ir.Expr,
+        params: Mapping[Any, Any] | None,
+        budget: Budget | None,
+        pins: Pins | None,
+    ) -> Planned:
         """The plan with every model fitted; nothing is fitted for a plan that is refused anyway."""
-        planned = self._planned(expr, params, fit=False)
+        with self.account.deciding():
+            if run.spending is not None:
+                run.spending.budget = tighter(budget, self.remaining)
+            planned = self._planned(expr, params, fit=False, budget=budget, pins=pins)
+            run.hold(planned)
+        if expr.op().find(own.Repeat):
+            return self._planner.plan(self.resolved(expr, run, params), budget=budget)
         if not expr.op().find(own.Train):
             return planned
-        with self._trainer.watched(run.event) as fitted:
-            try:
-                return self._planned(expr, params, fit=True)
-            finally:
-                for training in fitted:
-                    run.extra_releases.extend(training.releases)
+        with self._trainer.watched(run.event, run.fits):
+            return self._known(expr, params, fit=True, budget=budget)
 
     def _trainings(self, logical: Relation) -> list[FitNote]:
         notes: list[FitNote] = []
@@ -344,21 +479,16 @@ class Session(BaseBackend):
 
     def fit(self, node: Train) -> Training:
         """Fit a model's node, or give the one fitted before."""
-        with self._trainer.watched(lambda text: run.event(text)):
+        run = Run(
+            self.federation, self.records, text=f"fit of {node.target}", kind="fit", progress=self.progress
+        )
+        with self._trainer.watched(run.event, run.fits, self._looping(run).resolve):
             known = self._trainer.known(node)
             if known is not None:
                 return known
-            run = Run(
-                self.federation,
-                self.records,
-                text=f"fit of {node.target}",
-                kind="fit",
-                progress=self.progress,
-            )
             self.last_run = run
-            with run.failing():
+            with run.failing(), self.counted(run).current():
                 training = self._trainer.fit(node)
-                run.extra_releases.extend(training.releases)
                 run.finish(None)
                 return training
 
@@ -372,9 +502,12 @@ class Session(BaseBackend):
             progress=self.progress,
         )
         self.last_run = run
-        with run.failing(), self._trainer.watched(run.event):
-            metrics, releases = self._trainer.evaluate(fitted, self._lower(table, None))
-            run.extra_releases.extend(releases)
+        with (
+            run.failing(),
+            self.counted(run).current(),
+            self._trainer.watched(run.event, run.fits),
+        ):
+            metrics = self._trainer.evaluate(fitted, self._lower(table, None))
             run.finish(None)
             return metrics
 
@@ -400,10 +533,11 @@ class Session(BaseBackend):
         params: Mapping[Any, Any] | None = None,
         limit: int | str | None = None,
         chunk_size: int = 1_000_000,
+        budget: Budget | None = None,
         **kwargs: Any,
     ) -> pa.RecordBatchReader:
         """The result as a stream: nothing is collected, so it may be larger than memory."""
-        run, reader = self._start(_limited(expr, limit), params)
+        run, reader = self._start(_limited(expr, limit), params, budget=budget)
         return run.stream(conform_stream(reader, _arrow_schema(expr), chunk_size))
 
     def execute(
@@ -487,8 +621,31 @@ def _limited(expr: ir.Expr, limit: int | str | None) -> ir.Expr:
 
 
 def _pipeline_text(expr: ir.Expr) -> str:
-    names: Iterable[str] = sorted({node.name for node in expr.op().find(ops.DatabaseTable)})
+    names: Iterable[str] = sorted(
+        {node.name for node in expr.op().find(ops.DatabaseTable) if not isinstance(node, own.State)}
+    )
     return f"{type(expr).__name__.lower()} of {', '.join(names) or 'constants'}"
+
+
+def _loop_notes(logical: Relation) -> list[str]:
+    """How often the loops of a plan turn, of which the explanation shows one turn each."""
+    return [
+        f"a loop: one of {loop.times} turns is shown"
+        if loop.until is None
+        else f"a loop: one turn is shown; it turns until its condition is met, at most {loop.times} times"
+        for loop in loops(logical)
+    ]
+
+
+def _pinned(expr: ir.Expr, pins: Mapping[int, Location | str] | None) -> Pins:
+    """The pins of a call; the operators of a plan with a loop or a fit are known only when those have run."""
+    if pins and expr.op().find((own.Repeat, own.Train)):
+        raise PlanError(
+            "pins are for pipelines without loops and models",
+            where="pins",
+            hint="collect the loop's or the model's result first, and pin what is done with it",
+        )
+    return {number: location(at) if isinstance(at, str) else at for number, at in (pins or {}).items()}
 
 
 def _arrow_schema(expr: ir.Expr) -> pa.Schema:

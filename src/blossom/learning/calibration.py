@@ -45,7 +45,8 @@ def binary_figures(state: State, question: ScoreCells) -> Figures:
     doubt = max(
         float(most + confused[0, 1] + confused[1, 0]) - wrong, wrong - least - confused[0, 1] - confused[1, 0]
     )
-    calibration = None if number(state, "withheld") else _calibration(cells, sums, first, last)
+    hidden = number(state, "withheld") or number(state, "unbinned")
+    calibration = None if hidden else _calibration(cells, sums, first, last)
     return wrong, doubt, (confused, unknown), calibration
 
 

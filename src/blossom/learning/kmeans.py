@@ -143,7 +143,7 @@ class KMeans(Predictor):
         before: State | None = None
         moves = 0
         for iteration in range(1, int(self.max_iter) + 1):
-            state = yield self._step(task, design, centres, iteration)
+            state = yield Step("lloyd", iteration, ClusterSums(design, centres))
             counts = ints(state, "n")
             inertia = float(floats(state, "squares").sum())
             rows = int(counts.sum())
@@ -164,7 +164,7 @@ class KMeans(Predictor):
             shift = float(((moved - centres) ** 2).sum())
             if (same and shift <= 1e-28 * (1.0 + float((centres**2).sum()))) or shift <= limit:
                 # The last rows a cluster and the inertia are those of the centres that are given out.
-                last = yield self._step(task, design, moved, iteration + 1)
+                last = yield Step("lloyd", iteration + 1, ClusterSums(design, moved, before=centres))
                 inertia = float(floats(last, "squares").sum())
                 task.record("lloyd", iteration + 1, inertia / rows, None)
                 return inertia, moved, ints(last, "n").astype(np.float64), iteration
@@ -174,10 +174,6 @@ class KMeans(Predictor):
             where="KMeans",
             hint="raise max_iter, or tol up to 1e-3",
         )
-
-    def _step(self, task: Task, design: Design, centres: Floats, iteration: int) -> Step:
-        del task
-        return Step("lloyd", iteration, ClusterSums(design, centres))
 
 
 def _relocated(centres: Floats, empty: Ints, state: State, random: np.random.Generator) -> Floats:

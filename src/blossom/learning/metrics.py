@@ -26,6 +26,9 @@ from blossom.learning.statistics.base import floats, ints, number
 from blossom.learning.target import Target
 
 TOO_FEW = "fewer than min_group units"
+NEAR = (
+    "its groups of rows are too small, or differ from those of a known figure by fewer than min_group units"
+)
 
 BINARY = ("accuracy", "accuracy_bound", "log_loss", "auc", "auc_bound")
 SEVERAL = ("accuracy", "accuracy_bound", "log_loss")
@@ -96,7 +99,7 @@ def classification_metrics(errors: State, cells: State, question: ScoreCells) ->
     }
     reason: str | None = None
     if number(cells, "withheld"):
-        reason = f"{TOO_FEW} of a class at a site"
+        reason = f"a site has {TOO_FEW} of a class, or {NEAR}"
     else:
         found = auc(cells)
         if found is None:
@@ -147,16 +150,19 @@ def regression_metrics(errors: State, score: Score) -> Metrics:
     if not rows:
         return _nothing(("r2", "mse", "mean_absolute_error", *(("mean_poisson_deviance",) if counts else ())))
     squared, total = number(errors, "squared"), number(errors, "m2")
-    constant = total <= 0.0
+    constant, silent = total <= 0.0, bool(number(errors, "silent"))
     values: dict[str, float | None] = {
         "rows": rows,
         "r2": None if constant else 1.0 - squared / total,
         "mse": squared / rows,
-        "mean_absolute_error": number(errors, "absolute") / rows,
+        "mean_absolute_error": None if silent else number(errors, "absolute") / rows,
     }
     if counts:
         values["mean_poisson_deviance"] = 2.0 * number(errors, "deviance") / rows
-    return Metrics(values, {"r2": "the target is constant"} if constant else {})
+    withheld = {"r2": "the target is constant"} if constant else {}
+    if silent:
+        withheld["mean_absolute_error"] = NEAR
+    return Metrics(values, withheld)
 
 
 def cluster_metrics(sums: State) -> Metrics:

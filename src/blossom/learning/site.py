@@ -21,6 +21,7 @@ def answer(
     site: str = "",
     table: str = "",
     passed: set[str] | None = None,
+    withheld: frozenset[str] = frozenset(),
 ) -> State:
     """Answer a statistic over a site's rows.
 
@@ -36,12 +37,13 @@ def answer(
         table: The table's name, for refusals.
         passed: What release checks these rows passed before. Give one set to all questions about the same rows in one run and
             each check is made once; never keep it when the rows change.
+        withheld: Names of groupings of which nothing may be told.
 
     Raises:
         PolicyError: The answer may not leave; carries the refusal.
         TrainingError: A value cannot be used, or a column is missing; names the column.
     """
-    guard = Guard(site, table, tuple(units), min_group, passed)
+    guard = Guard(site, table, tuple(units), min_group, passed, withheld=withheld)
     collector = statistic.collect(guard)
     empty = True
     for block in blocks(batches, max(256, min(1 << 16, BLOCK_NUMBERS // max(statistic.width, 1)))):

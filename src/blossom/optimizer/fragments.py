@@ -30,20 +30,25 @@ class Piece:
     inputs: tuple[str, ...]
 
 
-def cut(table: Sequence[Node], choice: Sequence[int]) -> tuple[Piece, ...]:
+def cut(
+    table: Sequence[Node], choice: Sequence[int], finished: Mapping[int, str] | None = None, first: int = 0
+) -> tuple[Piece, ...]:
     """The pieces of a placed plan, inputs first.
 
     Args:
         table: The plan's nodes, inputs first.
         choice: The number of each node's location; -1 for nodes that are not used.
+        finished: Nodes whose rows are there already, with the keys of their pieces; each is a piece of its own, with no plan.
+        first: The number of the first new piece, in its key.
 
     A node joins the piece of its users when all of them are in one piece at its own place; else it begins a piece. So no
     piece can wait for itself, and what several pieces read is computed once.
     """
+    done = finished or {}
     top_of: dict[int, int] = {}
     users: list[list[int]] = [[] for _ in table]
     for node in table:
-        if choice[node.number] >= 0:
+        if choice[node.number] >= 0 and node.number not in done:
             for number in node.below:
                 users[number].append(node.number)
     for node in reversed(table):
@@ -52,9 +57,16 @@ def cut(table: Sequence[Node], choice: Sequence[int]) -> tuple[Piece, ...]:
             continue
         pieces = {top_of[user] for user in users[number] if choice[user] >= 0}
         (only,) = pieces if len(pieces) == 1 else (number,)
-        top_of[number] = only if choice[only] == choice[number] else number
-    keys = {top: f"f{i}" for i, top in enumerate(sorted(set(top_of.values())))}
-    return tuple(_piece(table, choice, top_of, keys, top) for top in keys)
+        joins = choice[only] == choice[number] and number not in done
+        top_of[number] = only if joins else number
+    tops = sorted(set(top_of.values()))
+    keys = {**done, **{top: f"f{i}" for i, top in enumerate((t for t in tops if t not in done), first)}}
+    return tuple(
+        Piece(keys[top], choice[top], Received(keys[top], table[top].relation.schema), top, (top,), ())
+        if top in done
+        else _piece(table, choice, top_of, keys, top)
+        for top in tops
+    )
 
 
 def _piece(

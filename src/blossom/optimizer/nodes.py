@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from blossom.optimizer.subqueries import Attached, attached, replace_attached
 from blossom.plan.errors import PlanError
@@ -41,7 +42,7 @@ class Node:
     owners: frozenset[str] = frozenset()
     narrowing: bool = False
 
-    @property
+    @cached_property
     def below(self) -> tuple[int, ...]:
         """Every node it reads, each once."""
         return tuple(dict.fromkeys((*self.inputs, *self.attached)))

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
-Bools: TypeAlias = NDArray[np.bool_]
+from blossom.optimizer.graph import Bools, Floats, Graph, Ints, Problem
 
-WIDEST = 4_000_000
-"""Largest number of elements of one step's array; shared nodes are pinned until every step fits."""
+__all__ = ["Assignment", "Bools", "Floats", "Infeasible", "Ints", "Problem", "alternatives", "place"]
+
+MOST_ELEMENTS = 3_000_000
+"""Largest number of array elements of one search; shared nodes are pinned until it fits. Some 20 ms: eighty nodes and ten
+places with two shared nodes open all along."""
 
 MOST_STARTUPS = 8
 """Largest number of places with a start-up cost: every set of them is tried."""
@@ -30,61 +29,8 @@ MOST_STARTUPS = 8
 PASSES = 4
 """Rounds of coordinate descent over pinned nodes."""
 
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """n nodes, k places, m edges from an input (`child`) to its user (`parent`).
-
-    Nodes are numbered inputs first; node n - 1 is the root and the only one without a user.
-
-    Attributes:
-        operator: (n, k) seconds of a node's own work at a place; inf where it cannot run.
-        child: (m,) the input's number.
-        parent: (m,) the user's number, larger than the input's.
-        bytes: (m,) what crosses when the two are at different places.
-        latency: (k, k) seconds of a move from place i to place j, whatever its size; inf where there is none.
-        per_byte: (k, k) seconds a byte from place i to place j.
-        masks: (c, k, k) sets of moves that are allowed.
-        mask: (m,) which of `masks` an edge obeys; -1 for none.
-        any_of: (n,) nodes that need only one of their inputs (copies of one table); None: no node.
-        startup: (k,) seconds paid once when a place is used at all; None: nothing.
-    """
-
-    operator: Floats
-    child: Ints
-    parent: Ints
-    bytes: Floats
-    latency: Floats
-    per_byte: Floats
-    masks: Bools | None = None
-    mask: Ints | None = None
-    any_of: Bools | None = None
-    startup: Floats | None = None
-
-    def __post_init__(self) -> None:
-        n, k = self.operator.shape
-        if self.latency.shape != (k, k) or self.per_byte.shape != (k, k):
-            raise ValueError(f"latency and per_byte must be ({k}, {k})")
-        if not (len(self.child) == len(self.parent) == len(self.bytes)):
-            raise ValueError("child, parent and bytes must have one entry an edge")
-        if np.any(self.child >= self.parent):
-            raise ValueError("an input must have a smaller number than its user")
-        if set(self.child.tolist()) != set(range(n - 1)):
-            raise ValueError("every node but the last must have a user")
-        if (self.masks is None) != (self.mask is None):
-            raise ValueError("masks and mask go together")
-
-    def transfers(self) -> Floats:
-        """(m, k, k) seconds of each edge's move; inf where it is not allowed."""
-        closed = np.isinf(self.latency) | np.isinf(self.per_byte)
-        base = np.where(closed, np.inf, self.latency)
-        slope = np.where(closed, 0.0, self.per_byte)
-        moves: Floats = slope * self.bytes[:, None, None]
-        moves += base
-        if self.masks is not None and self.mask is not None:
-            ruled = np.flatnonzero(self.mask >= 0)
-            moves[ruled] = np.where(self.masks[self.mask[ruled]], moves[ruled], np.inf)
-        return moves
+VISITS = 5_000
+"""Most nodes that coordinate descent looks at in all its trials, but for two: some 50 ms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +76,7 @@ def place(problem: Problem) -> Assignment | Infeasible:
     >>> found.choice.tolist(), found.total
     ([0, 1], 4.0)
     """
-    graph = _Graph(problem)
+    graph, moves = problem.graph, problem.transfers()
     costly = [] if problem.startup is None else np.flatnonzero(problem.startup > 0).tolist()
     if len(costly) > MOST_STARTUPS:
         raise ValueError(f"{len(costly)} places have a start-up cost; at most {MOST_STARTUPS} are supported")
@@ -145,7 +91,7 @@ def place(problem: Problem) -> Assignment | Infeasible:
                 operator = operator.copy()
                 operator[:, [c for c in costly if c not in used]] = np.inf
                 fixed = float(problem.startup[list(used)].sum())
-            found = _search(graph, operator)
+            found = _search(graph, moves, operator)
             if isinstance(found, Infeasible):
                 failure = failure or found
                 continue
@@ -164,16 +110,15 @@ def alternatives(problem: Problem, assignment: Assignment) -> tuple[Ints, Floats
     Everything else is chosen anew, but for shared nodes, which stay (so below and beside them it is an upper bound).
     Start-up costs are left out. Where a node has no other place: (-1, inf).
     """
-    graph = _Graph(problem)
+    graph, moves = problem.graph, problem.transfers()
     n, k = problem.operator.shape
     choice = assignment.choice
     used = choice >= 0
     pins = {s: int(choice[s]) for s in graph.shared if used[s]}
     for s in graph.shared:
         pins.setdefault(s, 0)
-    state = _Inside(graph, problem.operator, pins)
+    state = _Inside(graph, moves, problem.operator, pins)
     state.run()
-    moves = graph.moves
     outside: Floats = np.full((n, k), np.inf)
     outside[n - 1] = 0.0
     place_of = np.full(n, -1, dtype=np.int64)
@@ -211,65 +156,11 @@ def alternatives(problem: Problem, assignment: Assignment) -> tuple[Ints, Floats
     return place_of, cost
 
 
-class _Graph:
-    """A problem's edges by node, its shared nodes, and where each of them closes."""
-
-    def __init__(self, problem: Problem) -> None:
-        n, k = problem.operator.shape
-        self.n, self.k = n, k
-        self.child: list[int] = problem.child.tolist()
-        self.parent: list[int] = problem.parent.tolist()
-        self.moves = problem.transfers()
-        self.any_of: list[bool] = [False] * n if problem.any_of is None else problem.any_of.tolist()
-        self.in_edges: list[list[int]] = [[] for _ in range(n)]
-        self.out_edges: list[list[int]] = [[] for _ in range(n)]
-        for e, (u, v) in enumerate(zip(self.child, self.parent, strict=True)):
-            self.in_edges[v].append(e)
-            self.out_edges[u].append(e)
-        self.shared = [v for v in range(n) if len(self.out_edges[v]) > 1]
-        self.closes: dict[int, list[int]] = {}
-        if self.shared:
-            meet = self._post_dominators()
-            for s in reversed(self.shared):  # descending: an inner one may still hold outer ones open
-                self.closes.setdefault(meet[s], []).append(s)
-
-    def _post_dominators(self) -> list[int]:
-        """For each node the first node that all its ways to the root go through."""
-        meet = [self.n - 1] * self.n
-        for v in range(self.n - 2, -1, -1):
-            users = {self.parent[e] for e in self.out_edges[v]}
-            while len(users) > 1:  # lift the lowest until all meet; numbers grow towards the root
-                lowest = min(users)
-                users.remove(lowest)
-                users.add(meet[lowest])
-            (meet[v],) = users
-        return meet
-
-    def widest(self, pinned: Mapping[int, int] | set[int]) -> tuple[int, list[int]]:
-        """The largest step's number of elements, and the shared nodes open there."""
-        opens: list[frozenset[int]] = [frozenset()] * self.n
-        worst: tuple[int, list[int]] = (self.k**2, [])
-        for v in range(self.n):
-            together: frozenset[int] = frozenset()
-            for e in self.in_edges[v]:
-                u = self.child[e]
-                if len(self.out_edges[u]) == 1:
-                    together |= opens[u]
-                    worst = max(worst, (self.k ** (len(opens[u]) + 2), sorted(opens[u])))
-                elif u not in pinned:
-                    together |= {u}
-            for s in self.closes.get(v, ()):
-                together |= opens[s]
-            worst = max(worst, (self.k ** (len(together) + 1), sorted(together)))
-            opens[v] = together - frozenset(self.closes.get(v, ()))
-        return worst
-
-
 class _Inside:
     """One bottom-up pass: `inside[v]` is the least cost of v and all below, by the open shared nodes' places and v's."""
 
-    def __init__(self, graph: _Graph, operator: Floats, pins: Mapping[int, int]) -> None:
-        self.graph, self.operator, self.pins = graph, operator, pins
+    def __init__(self, graph: Graph, moves: Floats, operator: Floats, pins: Mapping[int, int]) -> None:
+        self.graph, self.moves, self.operator, self.pins = graph, moves, operator, pins
         self.inside: list[Floats] = [operator[0]] * graph.n
         self.axes: list[tuple[int, ...]] = [()] * graph.n  # the open shared nodes, one leading axis each
         self.messages: dict[int, Floats] = {}
@@ -277,11 +168,10 @@ class _Inside:
         self.before: dict[
             int, tuple[Floats, tuple[int, ...]]
         ] = {}  # shared node -> array just before it was closed
-        self.blocked: list[int] = []
 
     def run(self) -> float:
         """The least total; inf when there is none (then `blocked` says where)."""
-        graph, moves = self.graph, self.graph.moves
+        graph, moves = self.graph, self.moves
         for v in range(graph.n):
             value, axes = self.operator[v], ()
             gathered: tuple[Floats, tuple[int, ...]] | None = None
@@ -305,12 +195,16 @@ class _Inside:
                 value, axes = _combine(value, axes, gathered[0], gathered[1], np.add)
             for s in graph.closes.get(v, ()):
                 value, axes = self._close(s, value, axes)
-            if not np.isfinite(value).any() and all(
-                np.isfinite(self.inside[graph.child[e]]).any() for e in graph.in_edges[v]
-            ):
-                self.blocked.append(v)
             self.inside[v], self.axes[v] = value, axes
         return float(self.inside[-1].min())
+
+    def blocked(self) -> tuple[int, ...]:
+        """The nodes that have no place although each of their inputs has one."""
+        able = [bool(np.isfinite(value).any()) for value in self.inside]
+        graph = self.graph
+        return tuple(
+            v for v in range(graph.n) if not able[v] and all(able[graph.child[e]] for e in graph.in_edges[v])
+        )
 
     def _close(self, s: int, value: Floats, axes: tuple[int, ...]) -> tuple[Floats, tuple[int, ...]]:
         if s in self.pins:
@@ -324,7 +218,7 @@ class _Inside:
 
     def choices(self) -> Ints:
         """The places of the least total, read back from the root down."""
-        graph, moves = self.graph, self.graph.moves
+        graph, moves = self.graph, self.moves
         choice = np.full(graph.n, -1, dtype=np.int64)
         choice[-1] = int(self.inside[-1].argmin())
         for v in range(graph.n - 1, -1, -1):
@@ -372,24 +266,24 @@ def _align(value: Floats, names: tuple[int, ...], axes: tuple[int, ...]) -> Floa
     return value.reshape([next(sizes) if a in names else 1 for a in axes] + [value.shape[-1]])
 
 
-def _search(graph: _Graph, operator: Floats) -> Assignment | Infeasible:
-    pinned: set[int] = set()
-    size, opens = graph.widest(pinned)
-    while size > WIDEST and opens:
-        pinned.add(max(opens, key=lambda s: len(graph.out_edges[s])))
-        size, opens = graph.widest(pinned)
-    if not pinned:
-        state = _Inside(graph, operator, {})
-        total = state.run()
-        if not np.isfinite(total):
-            return Infeasible(tuple(state.blocked) or (graph.n - 1,))
-        return Assignment(state.choices(), total, total)
-    return _descend(graph, operator, sorted(pinned))
+def _search(graph: Graph, moves: Floats, operator: Floats) -> Assignment | Infeasible:
+    # a table that several read lies in one place: nothing is open there
+    fixed = {s: int(np.argmin(operator[s])) for s in graph.shared if np.isfinite(operator[s]).sum() == 1}
+    pinned = graph.pins(fixed.keys(), MOST_ELEMENTS)
+    if pinned:
+        return _descend(graph, moves, operator, sorted(pinned), fixed)
+    state = _Inside(graph, moves, operator, fixed)
+    total = state.run()
+    if not np.isfinite(total):
+        return Infeasible(state.blocked() or (graph.n - 1,))
+    return Assignment(state.choices(), total, total)
 
 
-def _descend(graph: _Graph, operator: Floats, pinned: Sequence[int]) -> Assignment | Infeasible:
-    """Pin shared nodes, solve the rest exactly, and move one pin at a time while it helps."""
-    relaxed, bound = _relaxed(graph, operator)
+def _descend(
+    graph: Graph, moves: Floats, operator: Floats, pinned: Sequence[int], fixed: Mapping[int, int]
+) -> Assignment | Infeasible:
+    """Pin shared nodes beside those that are fixed, solve the rest exactly, and move one pin at a time while it helps."""
+    relaxed, bound = _relaxed(graph, moves, operator)
     if not np.isfinite(bound):
         blocked = [
             v
@@ -400,40 +294,45 @@ def _descend(graph: _Graph, operator: Floats, pinned: Sequence[int]) -> Assignme
         return Infeasible(tuple(blocked))
 
     def attraction(s: int) -> Floats:
-        reach = [graph.moves[e].min(axis=1) for e in graph.out_edges[s]]
+        reach = [moves[e].min(axis=1) for e in graph.out_edges[s]]
         return relaxed[s] + np.sum(reach, axis=0)
 
-    starts = [{s: int(attraction(s).argmin()) for s in pinned}]
-    starts += [dict.fromkeys(pinned, place) for place in range(graph.k)]
+    starts = [{**fixed, **{s: int(attraction(s).argmin()) for s in pinned}}]
+    starts += [{**fixed, **dict.fromkeys(pinned, place)} for place in range(graph.k)]
+    trials = max(2, VISITS // graph.n)
+    starts = starts[: max(1, trials // 2)]
     best: tuple[float, dict[int, int]] | None = None
     stuck: tuple[int, ...] = ()
     for pins in starts:
-        state = _Inside(graph, operator, pins)
+        state = _Inside(graph, moves, operator, pins)
         total = state.run()
-        stuck = stuck or tuple(state.blocked)
+        if not np.isfinite(total):
+            stuck = stuck or state.blocked()
         if np.isfinite(total) and (best is None or total < best[0]):
             best = total, pins
     if best is None:
         return Infeasible(stuck or (graph.n - 1,), proven=False)
     total, pins = best
+    trials -= len(starts)
     for _ in range(PASSES):
         before = total
         for s in pinned:
             for spot in range(graph.k):
-                if spot == pins[s] or not np.isfinite(operator[s, spot]):
+                if spot == pins[s] or not np.isfinite(operator[s, spot]) or trials <= 0:
                     continue
+                trials -= 1
                 trial = {**pins, s: spot}
-                worth = _Inside(graph, operator, trial).run()
+                worth = _Inside(graph, moves, operator, trial).run()
                 if worth < total:
                     total, pins = worth, trial
-        if total >= before:
+        if total >= before or trials <= 0:
             break
-    state = _Inside(graph, operator, pins)
+    state = _Inside(graph, moves, operator, pins)
     total = state.run()
     return Assignment(state.choices(), total, min(bound, total))
 
 
-def _relaxed(graph: _Graph, operator: Floats) -> tuple[list[Floats], float]:
+def _relaxed(graph: Graph, moves: Floats, operator: Floats) -> tuple[list[Floats], float]:
     """A lower bound: each user of a shared node may choose its own place for it and pays an equal share of its cost."""
     inside: list[Floats] = []
     for v in range(graph.n):
@@ -442,7 +341,7 @@ def _relaxed(graph: _Graph, operator: Floats) -> tuple[list[Floats], float]:
         for e in graph.in_edges[v]:
             u = graph.child[e]
             share = inside[u] / len(graph.out_edges[u])
-            parts.append((share[:, None] + graph.moves[e]).min(axis=0))
+            parts.append((share[:, None] + moves[e]).min(axis=0))
         if graph.any_of[v] and parts:
             value = value + np.min(parts, axis=0)
         else:

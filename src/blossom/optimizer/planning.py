@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blossom.optimizer import cost
+from blossom.optimizer.abilities import incapable, untakeable
+from blossom.optimizer.budget import Budget
 from blossom.optimizer.cardinality import Cardinality, Sizes
 from blossom.optimizer.catalogue import Catalogue
 from blossom.optimizer.compliance import Compliance
-from blossom.optimizer.fragments import Piece, cut
-from blossom.optimizer.nodes import Node, flatten, rebuilt
+from blossom.optimizer.costs import HUB, CostModel, Pricing, Prior, Work, Workload
+from blossom.optimizer.finished import Finished, located, remaining, settled
+from blossom.optimizer.fragments import cut
+from blossom.optimizer.graph import Bools, Floats, Ints, Problem
+from blossom.optimizer.impossible import impossible
+from blossom.optimizer.nodes import flatten
+from blossom.optimizer.offers import Scored, Scorer, cheapest, chosen, fastest, fits
 from blossom.optimizer.physical import Estimate, Fragment, Location, PhysicalPlan
-from blossom.optimizer.placement import (
-    Assignment,
-    Bools,
-    Floats,
-    Infeasible,
-    Problem,
-    alternatives,
-    place,
-)
-from blossom.optimizer.refusing import refused
-from blossom.optimizer.subqueries import spine
-from blossom.plan.errors import PlanError, PolicyError, Refusal, listed
-from blossom.plan.relations import Copies, Model, Parts, Received, Relation, Scan
-from blossom.plan.schema import Schema
-
-ALTERNATIVES = 5
-"""How many of the cheapest alternatives are looked at for a fragment's reasons."""
+from blossom.optimizer.pins import Operator, Pins, allowed, unfeasible
+from blossom.optimizer.placement import MOST_STARTUPS, Assignment, Infeasible, place
+from blossom.optimizer.placement_pareto import front
+from blossom.optimizer.prices import Prices, Tariff
+from blossom.optimizer.reasons import Reasons, seconds_text
+from blossom.plan.errors import Offer, PlanError
+from blossom.plan.relations import Copies, Model, Relation
 
 
 def plan(
     root: Relation,
     catalogue: Catalogue,
     *,
-    consumer: str = cost.HUB,
-    sizes: Mapping[str, int] | None = None,
-    fingerprint: Callable[[Relation], str] | None = None,
+    consumer: str = HUB,
+    sizes: Sizes | None = None,
+    costs: CostModel | None = None,
+    prices: Prices | None = None,
+    budget: Budget | None = None,
+    warm: Collection[Location] = (),
+    finished: Sequence[Finished] = (),
+    without: Collection[Location] = (),
+    first: int = 0,
+    pins: Pins | None = None,
 ) -> PhysicalPlan:
     """Choose a place for every part of a distributed plan and cut it into fragments.
 
@@ -48,17 +51,29 @@ def plan(
         root: The plan after the rewrites; its leaves are `Scan` of a site, `Constant` and `Model`.
         catalogue: What is known of the federation.
         consumer: The site that gets the result.
-        sizes: True rows of sub-plans seen before, by fingerprint.
-        fingerprint: Gives a sub-plan's fingerprint; needed with `sizes`.
+        sizes: What is known of sizes; None: the catalogue's rows of tables.
+        costs: What work and moves take; None: the prior.
+        prices: What places charge; None: nothing.
+        budget: Limits the upper estimates of time and money; None: the fastest plan is chosen, whatever it costs.
+        warm: Platforms that run already, and need no start.
+        finished: Outputs of fragments that are not to run again; `sizes` knows theirs. The plan holds what is left to do.
+        without: Platforms that may run nothing more.
+        first: The number of the first fragment, in its key.
+        pins: Operators that the user has placed; the guard and the budget choose among plans that obey them.
 
     Raises:
         PolicyError: No placement obeys the policies; carries the refusals.
+        BudgetError: No plan fits the budget; carries the cheapest and the fastest.
         PlanError: No platform where the data may be can run an operator, or the plan is not ready to be placed.
     """
     started = time.perf_counter()
-    task = _Task(root, catalogue, consumer, Sizes(catalogue.rows, sizes, fingerprint))
+    task = _Task(
+        root, catalogue, consumer, sizes or Sizes(catalogue.rows), costs or Prior(), prices or Prices(), warm,
+        finished, without, pins or {},
+    )  # fmt: skip
     found = task.solve()
-    return task.physical(found, started)
+    found = found if budget is None else task.within(budget, found)
+    return task.physical(found, budget, started, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +86,27 @@ class _Chosen:
 class _Task:
     """The arrays of one planning, by node and location number."""
 
-    def __init__(self, root: Relation, catalogue: Catalogue, consumer: str, sizes: Sizes) -> None:
+    def __init__(
+        self,
+        root: Relation,
+        catalogue: Catalogue,
+        consumer: str,
+        sizes: Sizes,
+        costs: CostModel,
+        prices: Prices,
+        warm: Collection[Location],
+        finished: Sequence[Finished],
+        without: Collection[Location],
+        pins: Pins,
+    ) -> None:
         self.table = flatten(root)
+        self.finished = located(self.table, finished)
+        self.settled = settled(self.table, self.finished)
+        self.without = frozenset(without)
         self.consumer = consumer
         self.catalogue = catalogue
         owners = self.table[-1].owners
-        sites = {*owners, consumer, cost.HUB}
+        sites = {*owners, consumer, HUB}
         self.locations = tuple(one for one in catalogue.locations if one.site in sites)
         self.kinds = tuple(catalogue.kind(one) for one in self.locations)
         missing = sorted({*owners, consumer} - {one.site for one in self.locations})
@@ -87,106 +117,96 @@ class _Task:
                 hint="enrol the site, or give it a platform",
             )
         self.sizes: list[Cardinality] = [sizes.of(node.relation) for node in self.table]
+        self.costs = costs
+        names = [one.site for one in self.locations]
+        self.site_of = np.array([names.index(name) for name in names], dtype=np.int64)
         self.compliance = Compliance(self.table, catalogue, consumer)
-        self.incapable: list[dict[int, str]] = [self._incapable(node) for node in self.table]
+        self.incapable = incapable(self.table, self.locations, catalogue)
+        self.pins = pins
+        self.pinned = allowed(self.table, self.locations, self.incapable, pins)
+        self.tariff = Tariff(prices, self.locations, consumer, warm)
+        if np.count_nonzero(self.tariff.startup) > MOST_STARTUPS:
+            raise PlanError(
+                f"{np.count_nonzero(self.tariff.startup)} platforms of the plan's sites have a start-up time",
+                where="placement",
+                hint=f"give at most {MOST_STARTUPS} of them startup_seconds",
+            )
 
-    # -- what may run where
+    # -- the arrays
 
-    def _incapable(self, node: Node) -> dict[int, str]:
-        """Why the node cannot run at a location, by the location's number; without those that it can run at."""
-        if isinstance(node.relation, Scan):
-            home = self.catalogue.home(node.relation.site or "", node.relation.table)
-            if home not in self.locations:
-                raise PlanError(
-                    f"{home} is not a platform of the federation", where=f"Scan {node.relation.table}"
-                )
-            here = f"{node.relation.site}/{node.relation.table} lives on {home}"
-            return {i: here for i, one in enumerate(self.locations) if one != home}
-        work: list[Relation] = []
-        if not isinstance(node.relation, Copies):  # closed parts of subqueries are nodes of their own
-            leaves = [Received(f"attached{i}", one.schema) for i, one in enumerate(node.attached_plans)]
-            own = rebuilt(node, node.relation.inputs, leaves)
-            if own not in node.relation.inputs:  # `Parts` of one table: nothing to do
-                work = [own, *spine(own)]
-        reasons: dict[int, str] = {}
-        for i, location in enumerate(self.locations):
-            why = next(filter(None, (self.catalogue.unsupported(location, one) for one in work)), None)
-            if why is not None:
-                reasons[i] = why
-        return reasons
-
-    def _operators(self) -> Floats:
+    def _operators(self, pricing: Pricing) -> Floats:
         """(n, k) seconds, inf where a node cannot run; the root's hold the delivery to the consumer."""
-        seconds: Floats = np.full((len(self.table), len(self.locations)), np.inf)
+        seconds: Floats = pricing.operators.copy()
         for node, why_not in zip(self.table, self.incapable, strict=True):
-            below = [self.sizes[i] for i in node.below]
-            own = self.sizes[node.number]
-            for i, kind in enumerate(self.kinds):
-                if i not in why_not:
-                    seconds[node.number, i] = cost.operator_seconds(kind, node.relation, below, own)
+            seconds[node.number, list(why_not)] = np.inf
+        seconds[:, [i for i, one in enumerate(self.locations) if one in self.without]] = np.inf
+        for number, at in self.pinned.items():
+            seconds[number, np.arange(len(self.locations)) != at] = np.inf
+        for number, one in self.finished.items():
+            seconds[number] = np.where([location == one.location for location in self.locations], 0.0, np.inf)
+        seconds[self.settled] = 0.0
+        seconds[-1] += pricing.delivery
         root = self.table[-1]
         for i, location in enumerate(self.locations):
-            facts = cost.facts(self.kinds[i])
-            seconds[-1, i] += facts.start + self.sizes[-1].bytes / facts.write
-            if location.site != self.consumer:
-                way = cost.link(location.site, self.consumer)
-                seconds[-1, i] += way.seconds + self.sizes[-1].bytes / way.bytes_per_second
-                if np.isfinite(seconds[-1, i]) and self.compliance.refusals(
-                    root, location.site, self.consumer
-                ):
-                    seconds[-1, i] = np.inf
+            leaves = location.site != self.consumer and np.isfinite(seconds[-1, i])
+            if leaves and self.compliance.refusals(root, location.site, self.consumer):
+                seconds[-1, i] = np.inf
         return seconds
 
     def problem(self) -> Problem:
         """The arrays for `place`."""
-        latency, per_byte = cost.moves(self.locations, self.kinds)
-        operator = self._operators()
         child: list[int] = []
         parent: list[int] = []
         for node in self.table:
             for number in node.below:
                 child.append(number)
                 parent.append(node.number)
+        work = [
+            Work(node.relation, [self.sizes[i] for i in node.below], self.sizes[node.number])
+            for node in self.table
+        ]
+        self.pricing = self.costs.price(
+            Workload(work, child, parent, self.locations, self.kinds, self.consumer)
+        )
+        operator = self._operators(self.pricing)
         k = len(self.locations)
         self.masks: Bools = np.ones((len(self.table) + 1, k, k), dtype=np.bool_)
         self.masks[-1] = np.eye(k, dtype=np.bool_)
-        for number, target in self._untakeable():
-            self.masks[number, np.arange(k) != target, target] = False
+        for number, targets in untakeable(self.table, self.locations, self.catalogue):
+            for target in targets:
+                self.masks[number, np.arange(k) != target, target] = False
         # A copy is taken where it lies, and a model is written into the fragment that predicts with it.
         stays = [
             isinstance(self.table[v].relation, Copies) or isinstance(self.table[u].relation, Model)
             for u, v in zip(child, parent, strict=True)
         ]
         mask = [len(self.table) if fixed else u for u, fixed in zip(child, stays, strict=True)]
+        for number, one in self.finished.items():
+            away = [i for i, location in enumerate(self.locations) if location.site not in one.sites]
+            self.masks[number][:, away] = False
         for node in self.table:
+            if self.settled[node.number] or node.number in self.finished:
+                continue
             if isinstance(node.relation, Copies) and node.relation.steward is not None:
                 steward = node.relation.steward
                 away = [i for i, one in enumerate(self.locations) if one.site != steward]
                 operator[node.number, away] = np.inf
+        inputs, users = np.array(child, dtype=np.int64), np.array(parent, dtype=np.int64)
+        left = remaining(inputs, users, self.finished, self.settled)
+        idle = self.settled[inputs[left]]  # moves of what is settled cost nothing and break no rule
+        volumes = np.array([self.sizes[u].bytes for u in child], dtype=np.float64)
         return Problem(
             operator=operator,
-            child=np.array(child, dtype=np.int64),
-            parent=np.array(parent, dtype=np.int64),
-            bytes=np.array([self.sizes[u].bytes for u in child], dtype=np.float64),
-            latency=np.array(latency),
-            per_byte=np.array(per_byte),
+            child=inputs[left],
+            parent=users[left],
+            bytes=np.where(idle, 0.0, volumes[left]),
+            latency=self.pricing.latency,
+            per_byte=self.pricing.per_byte,
             masks=self.masks,
-            mask=np.array(mask, dtype=np.int64),
+            mask=np.where(idle, -1, np.array(mask, dtype=np.int64)[left]),
             any_of=np.array([isinstance(node.relation, Copies) for node in self.table]),
+            startup=self.tariff.startup if self.tariff.startup.any() else None,
         )
-
-    def _untakeable(self) -> Iterator[tuple[int, int]]:
-        """Node and location numbers, where the node's rows have a type that the platform cannot take in."""
-        known: dict[tuple[int, Schema], bool] = {}
-        for node in self.table:
-            schema = node.relation.schema
-            for i, location in enumerate(self.locations):
-                if (i, schema) not in known:
-                    known[i, schema] = (
-                        self.catalogue.unsupported(location, Received("input", schema)) is not None
-                    )
-                if known[i, schema]:
-                    yield node.number, i
 
     def _place(self, problem: Problem) -> Assignment | Infeasible:
         """The cheapest assignment that obeys the policies.
@@ -198,14 +218,16 @@ class _Task:
             found = place(problem)
             if isinstance(found, Infeasible):
                 return found
-            refused = False
-            choice = found.choice.tolist()
-            for node in self.table:
-                for number in node.below:
-                    if choice[number] >= 0 and choice[node.number] >= 0:
-                        refused |= self._mask(number, choice[number], choice[node.number])
-            if not refused:
-                return found
+            if not self._refused(problem, found.choice):
+                return replace(found, choice=np.where(self.settled, -1, found.choice))
+
+    def _refused(self, problem: Problem, choice: Ints) -> bool:
+        """Mask the moves of an assignment that a policy refuses. True when there were any."""
+        source, target = choice[problem.child], choice[problem.parent]
+        used = (source >= 0) & (target >= 0) & ~self.settled[problem.child]
+        crossing = np.flatnonzero(used & (self.site_of[source] != self.site_of[target])).tolist()
+        found = [self._mask(int(problem.child[e]), int(source[e]), int(target[e])) for e in crossing]
+        return any(found)
 
     def _mask(self, number: int, source: int, target: int) -> bool:
         """Ask whether a move is allowed, and mask it if it is not. True when it was just found refused."""
@@ -218,7 +240,7 @@ class _Task:
         return True
 
     def _mask_all(self, problem: Problem) -> None:
-        for number in range(len(self.table) - 1):
+        for number in np.flatnonzero(~self.settled[:-1]).tolist():
             for source in np.flatnonzero(np.isfinite(problem.operator[number])).tolist():
                 for target in range(len(self.locations)):
                     self._mask(number, source, target)
@@ -227,32 +249,95 @@ class _Task:
 
     def solve(self) -> _Chosen:
         """The cheapest assignment, or a simpler one that is not dearer by more than the prior's margin."""
-        problem = self.problem()
+        problem = self.whole = self.problem()
         best = self._place(problem)
         if isinstance(best, Infeasible):
             self._mask_all(problem)
             blocked = place(problem)
-            raise self._infeasible(problem, blocked if isinstance(blocked, Infeasible) else best)
+            found = blocked if isinstance(blocked, Infeasible) else best
+            if self.pins and self._possible_without_pins():
+                raise unfeasible(self.table, self.pins, found.blocked[0])
+            raise impossible(
+                self.table,
+                self.locations,
+                self.incapable,
+                problem,
+                found.blocked[0],
+                catalogue=self.catalogue,
+                compliance=self.compliance,
+                consumer=self.consumer,
+            )
         optimum, note = best, None
         for options in self._simpler(optimum):
-            trials = [(words, self._only(problem, allowed)) for words, allowed in options]
+            possible = [(words, allowed) for words, allowed in options if self._holds(problem, allowed)]
+            trials = [(words, self._only(problem, allowed)) for words, allowed in possible]
             placed = [(words, trial, self._place(trial)) for words, trial in trials]
             found = [(words, trial, one) for words, trial, one in placed if isinstance(one, Assignment)]
             if not found:
                 continue
             words, trial, one = min(found, key=lambda each: each[2].total)
-            if one.total * (1 - cost.MARGIN) <= optimum.total and len(_places_of(one)) < len(
-                _places_of(best)
-            ):
-                saved = _seconds(one.total - optimum.total)
-                note = f"{words}: one more platform promises to save only {saved} of {_seconds(one.total)} (margin {cost.MARGIN:.0%})"
+            margin = self.pricing.margin(optimum.choice, one.choice)
+            took, best_took = self._took(one), self._took(optimum)
+            if took * (1 - margin) <= best_took and len(_places_of(one)) < len(_places_of(best)):
+                saved = seconds_text(max(took - best_took, 0.0))
+                note = f"{words}: one more platform promises to save only {saved} of {seconds_text(took)} (margin {margin:.0%})"
                 best, problem = one, trial
         return _Chosen(best, problem, note)
+
+    def _possible_without_pins(self) -> bool:
+        self.pinned = {}
+        return isinstance(self._place(self.problem()), Assignment)
+
+    def _took(self, assignment: Assignment) -> float:
+        """Seconds of a placed plan, scored whole, with its starts."""
+        used = sorted(_places_of(assignment))
+        return self.pricing.total(assignment.choice) + float(self.tariff.startup[used].sum())
+
+    # -- the budget
+
+    def _scorer(self, problem: Problem) -> Scorer:
+        below = [node.below for node in self.table]
+        sent = [size.bytes for size in self.sizes]
+        return Scorer(problem, self.pricing, self.tariff, below=below, sent=sent, sites=self.site_of.tolist())
+
+    def within(self, budget: Budget, usual: _Chosen) -> _Chosen:
+        """The plan that a budget chooses.
+
+        Raises:
+            BudgetError: No plan fits it.
+        """
+        scorer = self._scorer(self.whole)
+        scored = scorer.score(usual.assignment.choice)
+        quick = self.tariff.free and fits(budget, scored)  # no other plan is cheaper
+        best = scored if quick else chosen(budget, scored, self._front(scorer))
+        if best is scored:
+            return usual
+        total = self.whole.total(best.choice)
+        return _Chosen(Assignment(best.choice, total, total), self.whole, None)
+
+    def _front(self, scorer: Scorer) -> list[Scored]:
+        """The plans that no other one beats in both time and money by their sums, counted whole."""
+        problem = self.whole
+        while True:
+            found = front(problem, scorer.money(problem, problem.transfers()))
+            refused = [self._refused(problem, label.choice) for label in found.labels]
+            if not any(refused):
+                return [scorer.score(label.choice) for label in found.labels]
+
+    def _offers(self, usual: Scored) -> tuple[Offer, Offer]:
+        """The cheapest and the fastest plan."""
+        plans = [usual, *self._front(self._scorer(self.whole))]
+        return cheapest(plans).offer, fastest(plans).offer
 
     def _only(self, problem: Problem, allowed: frozenset[int]) -> Problem:
         operator = problem.operator.copy()
         operator[:, [i for i in range(len(self.locations)) if i not in allowed]] = np.inf
-        return replace(problem, operator=operator)
+        return problem.costing(operator)
+
+    def _holds(self, problem: Problem, allowed: frozenset[int]) -> bool:
+        """Whether each node that must run has a place among the allowed ones: most simpler plans fail for lack of one."""
+        able: Bools = np.isfinite(problem.operator[:, sorted(allowed)])
+        return bool(np.any(able, axis=1)[problem.graph.required].all())
 
     def _simpler(self, best: Assignment) -> list[list[tuple[str, frozenset[int]]]]:
         """Groups of simpler plans, by the locations that they may use: any single one, then one platform for each site."""
@@ -272,82 +357,39 @@ class _Task:
                 )
         return groups
 
-    # -- what is wrong when nothing goes
-
-    def _infeasible(self, problem: Problem, found: Infeasible) -> PlanError | PolicyError:
-        node = self.table[found.blocked[0]]
-        able = [i for i in range(len(self.locations)) if i not in self.incapable[node.number]]
-        where = _name(node.relation)
-        if not able:
-            reasons = dict.fromkeys(
-                f"{self.locations[i]}: {why}" for i, why in self.incapable[node.number].items()
-            )
-            return PlanError(
-                f"no platform can run {where} with the reference semantics",
-                where=where,
-                hint="; ".join(reasons),
-            )
-        return (
-            refused(self.table, self.catalogue, self.compliance, self.consumer)
-            or self._unable(problem, node, able)
-            or PlanError(
-                f"no place can run {where}: {self._cannot(node)}",
-                where=where,
-                hint="give one of the sites a platform that can run it",
-            )
-        )
-
-    def _unable(self, problem: Problem, node: Node, able: Sequence[int]) -> PolicyError | None:
-        """The error where every result may leave, but an operator can run only where its inputs may not go."""
-        refusals: dict[Refusal, None] = {}
-        for i in able:
-            for number in node.below:
-                for j in np.flatnonzero(np.isfinite(problem.operator[number])).tolist():
-                    sites = self.locations[j].site, self.locations[i].site
-                    refusals.update(dict.fromkeys(self.compliance.refusals(self.table[number], *sites)))
-        if not refusals:
-            return None
-        where, sites = _name(node.relation), sorted({one.site for one in refusals})
-        return PolicyError(
-            f"only {', '.join(str(self.locations[i]) for i in able)} can run it, and what it needs may not leave {listed(sites)}",
-            tuple(refusals),
-            where=where,
-            hint=self._cannot(node) or None,
-        )
-
-    def _cannot(self, node: Node) -> str:
-        return "; ".join(
-            f"{self.locations[i]} cannot: {why}" for i, why in self.incapable[node.number].items()
-        )
-
     # -- the plan
 
-    def physical(self, found: _Chosen, started: float) -> PhysicalPlan:
+    def physical(self, found: _Chosen, budget: Budget | None, started: float, first: int) -> PhysicalPlan:
         """Cut, estimate and explain."""
+        placed = np.where(self.settled, -1, found.assignment.choice)
+        found = replace(found, assignment=replace(found.assignment, choice=placed))
         choice: list[int] = found.assignment.choice.tolist()
-        pieces = cut(self.table, choice)
-        other, forced = alternatives(found.problem, found.assignment)
-        moves = found.problem.latency, found.problem.per_byte
-        finish: dict[str, float] = {}
-        by_key = {piece.key: piece for piece in pieces}
+        pieces = cut(self.table, choice, {number: one.key for number, one in self.finished.items()}, first)
+        reasons = Reasons(
+            self.table,
+            self.locations,
+            self.incapable,
+            compliance=self.compliance,
+            consumer=self.consumer,
+            problem=found.problem,
+            assignment=found.assignment,
+            note=found.note,
+        )
+        scorer = self._scorer(found.problem)
+        scored = scorer.score(found.assignment.choice)
+        times = scored.times
         fragments: list[Fragment] = []
         for piece in pieces:
+            if piece.top in self.finished:
+                continue
             location = self.locations[piece.place]
             users = [one for one in pieces if piece.key in one.inputs]
             recipients = dict.fromkeys(self.locations[one.place].site for one in users)
             if piece is pieces[-1]:
                 recipients[self.consumer] = None
-            own = sum(found.problem.operator[number, piece.place] for number in piece.members)
-            begins, longest = 0.0, 0.0
-            for key in piece.inputs:  # from different sites side by side
-                source = by_key[key]
-                move = float(moves[0][source.place, piece.place])
-                move += float(moves[1][source.place, piece.place]) * self.sizes[source.top].bytes
-                begins = max(begins, finish[key] + move)
-                longest = max(longest, move)
-            seconds = float(own) + longest
-            finish[piece.key] = begins + float(own)
+            seconds = times.own[piece.top] + times.longest[piece.top]
             size = self.sizes[piece.top]
+            usd = scorer.usd(scored, piece.top)
             fragments.append(
                 Fragment(
                     key=piece.key,
@@ -355,103 +397,37 @@ class _Task:
                     root=piece.root,
                     inputs=piece.inputs,
                     recipients=tuple(recipients),
-                    estimate=Estimate(seconds, size.expected, size.bytes),
-                    reasons=self._reasons(piece, found, other.tolist(), forced.tolist()),
+                    estimate=Estimate(seconds, size.expected, size.bytes, size.low, size.high, usd),
+                    reasons=reasons.of(piece),
+                    computes=self.table[piece.top].relation,
                 )
             )
-        return PhysicalPlan(tuple(fragments), finish[pieces[-1].key], time.perf_counter() - started)
-
-    def _reasons(
-        self, piece: Piece, found: _Chosen, other: Sequence[int], forced: Sequence[float]
-    ) -> tuple[str, ...]:
-        """Why a piece is where it is, in words: what lies there, what may not leave, what an engine cannot do, what else would cost."""
-        here = self.locations[piece.place]
-        members = [self.table[number] for number in piece.members]
-        reasons = [*self._home(members), *self._bound(piece, here), *self._forced(piece, found, members)]
-        sources = self._sources(piece, found)
-        if len({one.site for one in sources}) > 1:
-            reasons.append(f"here comes together what {listed(_sites(sources))} send")
-        nearest = self._nearest(piece, found.assignment, other, forced)
-        if nearest is not None:
-            more = forced[nearest] - found.assignment.total
-            there = self.locations[other[nearest]]
-            reasons.append(f"{there} was considered: {_seconds(more)} more")
-        if found.note is not None and found.note.startswith(("all on ", f"{here.site} stays on ")):
-            reasons.append(found.note)
-        return tuple(dict.fromkeys(reasons))
-
-    def _home(self, members: Sequence[Node]) -> list[str]:
-        """The tables that a piece reads, which lie where it runs."""
-        tables = list(dict.fromkeys(one.relation.table for one in members if isinstance(one.relation, Scan)))
-        return [f"{listed(tables)} {'lives' if len(tables) == 1 else 'live'} here"] if tables else []
-
-    def _bound(self, piece: Piece, here: Location) -> list[str]:
-        """What policies forbid of taking the piece's input elsewhere."""
-        kept: dict[tuple[str, str], list[str]] = {}
-        for number in self.table[piece.top].below:
-            for refusal in self.compliance.refusals(self.table[number], here.site, self.consumer):
-                tables = kept.setdefault((refusal.rule, refusal.reason), [])
-                if refusal.table not in tables:
-                    tables.append(refusal.table)
-        rows = [table for (rule, _), tables in kept.items() if rule == "rows" for table in tables]
-        reasons = [f"rows of {listed(list(dict.fromkeys(rows)))} may not leave {here.site}"] if rows else []
-        others = {words: tables for (rule, words), tables in kept.items() if rule != "rows"}
-        return reasons + [f"policy of {listed(tables)}: {words}" for words, tables in others.items()]
-
-    def _forced(self, piece: Piece, found: _Chosen, members: Sequence[Node]) -> list[str]:
-        """What the engine that holds the input cannot do, where this is why the work goes on elsewhere."""
-        here = self.locations[piece.place]
-        # A model is written into the fragment that predicts with it: the prediction is what an engine can or cannot do.
-        work = [node for node in members if not isinstance(node.relation, Model)]
-        unable: dict[Location, str] = {}
-        for source in self._sources(piece, found):
-            number = self.locations.index(source)
-            why = next(
-                (self.incapable[one.number][number] for one in work if number in self.incapable[one.number]),
-                None,
-            )
-            if why is None:
-                return []
-            unable[source] = why
-        return [f"{source}: {why}, so {here} takes it" for source, why in sorted(unable.items())[:1]]
-
-    def _sources(self, piece: Piece, found: _Chosen) -> list[Location]:
-        """Where the piece's inputs come from."""
-        inside = set(piece.members)
-        below = {number for member in piece.members for number in self.table[member].below} - inside
-        places = {int(found.assignment.choice[number]) for number in below}
-        return [self.locations[place] for place in sorted(places) if place >= 0]
-
-    def _nearest(
-        self, piece: Piece, assignment: Assignment, other: Sequence[int], forced: Sequence[float]
-    ) -> int | None:
-        """The member whose move elsewhere would cost least, of the moves that policies allow; few are looked at."""
-        able = sorted(
-            (number for number in piece.members if other[number] >= 0), key=lambda number: forced[number]
+        offer = scored.offer
+        return PhysicalPlan(
+            tuple(fragments),
+            offer.seconds,
+            time.perf_counter() - started,
+            offer.seconds_high,
+            offer.usd,
+            offer.usd_high,
+            lambda: self._offers(scored),
+            budget,
+            self.pins,
+            lambda: self._listed(choice),
         )
-        for number in able[:ALTERNATIVES]:
-            there = self.locations[other[number]].site
-            below = [i for i in self.table[number].below if assignment.choice[i] >= 0]
-            sources = [self.locations[int(assignment.choice[i])].site for i in below]
-            if not any(
-                self.compliance.refusals(self.table[i], source, there)
-                for i, source in zip(below, sources, strict=True)
-            ):
-                return number
-        return None
 
-
-def _name(relation: Relation) -> str:
-    return "Union" if isinstance(relation, Parts) else type(relation).__name__
+    def _listed(self, choice: Sequence[int]) -> tuple[Operator, ...]:
+        return tuple(
+            Operator(
+                node.number,
+                node.relation,
+                tuple(one for i, one in enumerate(self.locations) if i not in self.incapable[node.number]),
+                None if choice[node.number] < 0 else self.locations[choice[node.number]],
+                node.below,
+            )
+            for node in self.table
+        )
 
 
 def _places_of(assignment: Assignment) -> set[int]:
     return {place for place in assignment.choice.tolist() if place >= 0}
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2g} s" if value >= 0.1 else f"{value * 1e3:.2g} ms"
-
-
-def _sites(locations: Sequence[Location]) -> list[str]:
-    return list(dict.fromkeys(one.site for one in locations))

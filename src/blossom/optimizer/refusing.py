@@ -6,12 +6,12 @@ nobody asked for are no matter of the user's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from blossom.optimizer import cost
 from blossom.optimizer.catalogue import Catalogue
 from blossom.optimizer.compliance import Compliance
+from blossom.optimizer.costs import HUB
 from blossom.optimizer.nodes import Node
 from blossom.plan.errors import PolicyError, listed
 from blossom.plan.expressions import Call, Column, walk
@@ -98,7 +98,7 @@ def departures(table: Sequence[Node], consumer: str) -> list[Departure]:
             continue
         seen.add(number)
         node = table[number]
-        bound = node.owners - {consumer, cost.HUB}
+        bound = node.owners - {consumer, HUB}
         if len(bound) == 1:
             (site,) = bound
             found.append(Departure(node, site, user))
@@ -121,11 +121,11 @@ def operator(table: Sequence[Node], part: Departure) -> tuple[str, bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The keys and values of an aggregate that a site would answer."""
+    """The keys and values of an aggregate that a site would answer, and what it leaves out of the user's query."""
 
     keys: tuple[str, ...]
     values: tuple[str, ...]
-    filtered: bool
+    without: str
 
 
 def _nearest(
@@ -155,15 +155,13 @@ def _nearest(
     steps = f'.group_by("{keys[0]}").agg({metrics})' if keys else f".aggregate({metrics})"
     words = f"group by {keys[0]} and aggregate" if keys else "aggregate"
     of = "" if widest is None else f", in groups of at least {widest[0]} distinct {widest[1]}"
-    without = "" if all(one.filtered for one in answered) else ", without the filter"
+    without = max((one.without for one in answered), key=len)
     return f"would be answered: {words}{of}{without}: {steps}"
 
 
 def _answered(view: Relation, catalogue: Catalogue, site: str, consumer: str) -> _Kept | None:
     keys, base, wanted = _asked(view)
-    for filtered, rows in ((True, base), (False, _unfiltered(base))):
-        if not filtered and rows is base:
-            continue
+    for without, rows in _simpler(base, catalogue, site):
 
         def allows(groups: Iterable[Named], metric: Call, rows: Relation = rows) -> bool:
             aggregate = Aggregate(rows, tuple(groups), (("n", metric),))
@@ -182,9 +180,20 @@ def _answered(view: Relation, catalogue: Catalogue, site: str, consumer: str) ->
                 and _numeric(schema[name])
                 and allows((), Call("Mean", (Column(name, schema[name]), None), "float64"))
             ),
-            filtered,
+            without,
         )
     return None
+
+
+def _simpler(base: Relation, catalogue: Catalogue, site: str) -> Iterator[tuple[str, Relation]]:
+    """The rows asked for, and ever simpler ones, each with what it leaves out."""
+    yield "", base
+    unfiltered = _unfiltered(base)
+    if unfiltered is not base:
+        yield ", without the filter", unfiltered
+    for node in base.walk():
+        if isinstance(node, Scan) and catalogue.policy(site, node.table).release == "aggregates":
+            yield f", of {node.table} alone", node
 
 
 def _asked(view: Relation) -> tuple[list[str], Relation, list[str]]:

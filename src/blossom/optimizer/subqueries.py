@@ -46,6 +46,8 @@ class Attached:
 
 def subqueries(node: Relation) -> Iterator[Subquery]:
     """The subqueries directly in a node's own expressions."""
+    if not node.holds_subquery:
+        return
     for expression in node.expressions():
         for inner in walk(expression):
             if isinstance(inner, Subquery):

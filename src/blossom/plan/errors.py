@@ -18,7 +18,12 @@ class BlossomError(Exception):
         what: The fault, in one sentence.
         where: The place: a site, an operator, a configuration key, a source line.
         hint: What the reader can do about it.
+
+    Attributes:
+        at: The line of the user's own code that asked, as "file:line", where known.
     """
+
+    at: str | None = None
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
@@ -27,9 +32,15 @@ class BlossomError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
+        return self._told()
+
+    def _told(self, reasons: Iterable[str] = ()) -> str:
         lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        lines.extend(f"  - {line}" for line in reasons)
         if self.hint:
             lines.append(f"  hint: {self.hint}")
+        if self.at:
+            lines.append(f"  at {self.at}")
         return "\n".join(lines)
 
 
@@ -41,8 +52,57 @@ class PlanError(BlossomError):
     """A pipeline that cannot be expressed or does not type-check."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one plan of a pipeline takes, and where it runs.
+
+    Attributes:
+        seconds: Expected.
+        usd: Expected.
+        seconds_high: The 90 % upper estimate, which a budget limits.
+        usd_high: The same of the money.
+        places: The platforms, as "duckdb@north".
+    """
+
+    seconds: float
+    usd: float
+    seconds_high: float
+    usd_high: float
+    places: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.seconds:.2g} s (at most {self.seconds_high:.2g} s) and {self.usd:.2g} usd "
+            f"(at most {self.usd_high:.2g} usd) on {listed(self.places)}"
+        )
+
+
 class BudgetError(BlossomError):
-    """No plan fits the budget."""
+    """No plan fits the budget, a run was stopped because it would exceed it, or the budget itself is none.
+
+    Attributes:
+        cheapest: The plan that costs least; None where the fault is not that no plan fits.
+        fastest: The plan that takes least time.
+        spent: Seconds and usd spent when the run was stopped.
+        left: Seconds and usd that were left; None of what had no limit.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        cheapest: Offer | None = None,
+        fastest: Offer | None = None,
+        spent: tuple[float, float] | None = None,
+        left: tuple[float | None, float | None] | None = None,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.cheapest = cheapest
+        self.fastest = fastest
+        self.spent = spent
+        self.left = left
 
 
 class SiteError(BlossomError):
@@ -55,6 +115,10 @@ class PlatformError(BlossomError):
 
 class TrainingError(BlossomError):
     """A model cannot be fitted on this data."""
+
+
+class LoopError(BlossomError):
+    """A loop did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +152,7 @@ class PolicyError(BlossomError):
         self.refusals = tuple(refusals)
 
     def __str__(self) -> str:
-        first = self.what if self.where is None else f"{self.where}: {self.what}"
-        lines = [first, *(f"  - {line}" for line in grouped(self.refusals))]
-        if self.hint:
-            lines.append(f"  hint: {self.hint}")
-        return "\n".join(lines)
+        return self._told(grouped(self.refusals))
 
 
 def grouped(refusals: Iterable[Refusal]) -> list[str]:

@@ -8,8 +8,8 @@ operations (`ibis.expr.operations`), whose validators see every expression again
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from blossom.plan.relations import Relation
@@ -58,6 +58,24 @@ class EnumArgument:
     member: str
 
 
+class Facts(NamedTuple):
+    """What rewrites ask of an expression again and again; computed once for each object.
+
+    Attributes:
+        ops: Operations of the calls in the same scope.
+        columns: Input columns read, those that subqueries reach included.
+        subquery: Whether it holds a subquery.
+        size: How many expressions it is made of, shared ones counted each time they are met.
+        depth: How deep they are nested.
+    """
+
+    ops: frozenset[str]
+    columns: frozenset[Column]
+    subquery: bool
+    size: int
+    depth: int
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """An Ibis value operation, by class name, with its arguments in Ibis's order.
@@ -68,6 +86,14 @@ class Call:
     op: str
     args: tuple[Argument, ...]
     dtype: str
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
+    _facts: Facts | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        # asked for at every level by whoever looks an expression up, so it is remembered
+        if self._hash is None:
+            object.__setattr__(self, "_hash", hash((self.op, self.args, self.dtype)))
+        return self._hash  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +104,7 @@ class Subquery:
     plan: Relation
     dtype: str
     needle: Expression | None = None
+    _facts: Facts | None = field(default=None, init=False, repr=False, compare=False)
 
 
 Expression: TypeAlias = Column | Outer | Literal | Call | Subquery
@@ -104,20 +131,27 @@ IMPURE: frozenset[str] = frozenset(
 """Value operations whose answer changes from call to call."""
 
 
-def children(expression: Expression) -> Iterator[Expression]:
+_EXPRESSIONS = frozenset({Column, Outer, Literal, Call, Subquery})
+_COMPOUND = frozenset({Call, Subquery})
+
+
+def children(expression: Expression) -> list[Expression]:
     """The expressions directly below, subquery plans excluded."""
     if isinstance(expression, Call):
-        yield from _flatten(expression.args)
-    elif isinstance(expression, Subquery) and expression.needle is not None:
-        yield expression.needle
+        return _flatten(expression.args)
+    if isinstance(expression, Subquery) and expression.needle is not None:
+        return [expression.needle]
+    return []
 
 
-def _flatten(args: tuple[Argument, ...]) -> Iterator[Expression]:
+def _flatten(args: tuple[Argument, ...]) -> list[Expression]:
+    found: list[Expression] = []
     for arg in args:
-        if isinstance(arg, tuple):
-            yield from _flatten(arg)
-        elif isinstance(arg, Column | Outer | Literal | Call | Subquery):
-            yield arg
+        if type(arg) in _EXPRESSIONS:
+            found.append(arg)  # pyright: ignore[reportArgumentType]
+        elif type(arg) is tuple:
+            found += _flatten(arg)
+    return found
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
@@ -126,18 +160,60 @@ def walk(expression: Expression) -> Iterator[Expression]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(children(node))
+        if type(node) is Call:
+            stack += _flatten(node.args)
+        elif type(node) is Subquery and node.needle is not None:
+            stack.append(node.needle)
+
+
+_NO_OPS: frozenset[str] = frozenset()
+_NO_COLUMNS: frozenset[Column] = frozenset()
+_LEAF = Facts(_NO_OPS, _NO_COLUMNS, False, 1, 1)
+
+
+def facts(expression: Expression) -> Facts:
+    """What an expression is made of.
+
+    >>> less = Call("Less", (Column("a", "int64"), Literal(1, "int8")), "boolean")
+    >>> sorted(c.name for c in facts(less).columns), facts(less).size, facts(less).depth
+    (['a'], 3, 2)
+    """
+    if isinstance(expression, (Call, Subquery)):
+        found = expression._facts  # pyright: ignore[reportPrivateUsage]
+        if found is None:
+            found = _gathered(expression)
+            object.__setattr__(expression, "_facts", found)
+        return found
+    if isinstance(expression, Column):
+        return Facts(_NO_OPS, frozenset((expression,)), False, 1, 1)
+    return _LEAF
+
+
+def _gathered(expression: Call | Subquery) -> Facts:
+    ops, read, subquery, size, depth = _NO_OPS, _NO_COLUMNS, False, 1, 1
+    for child in children(expression):
+        if isinstance(child, Column):
+            read = read if child in read else read | {child}
+            size += 1
+        elif isinstance(child, (Literal, Outer)):
+            size += 1
+        else:
+            below = child._facts or facts(child)  # pyright: ignore[reportPrivateUsage]
+            ops = ops | below.ops if ops else below.ops
+            read = read | below.columns if read else below.columns
+            subquery |= below.subquery
+            size += below.size
+            depth = max(depth, below.depth)
+    depth += size > 1
+    if isinstance(expression, Call):
+        return Facts(ops if expression.op in ops else ops | {expression.op}, read, subquery, size, depth)
+    outer = frozenset(Column(o.name, o.dtype, o.input) for o in outer_columns(expression.plan))
+    return Facts(ops, read | outer, True, size, depth)
 
 
 def columns(expression: Expression) -> frozenset[Column]:
     """The input columns that an expression reads, those read through the subqueries it holds included."""
-    found: set[Column] = set()
-    for node in walk(expression):
-        if isinstance(node, Column):
-            found.add(node)
-        elif isinstance(node, Subquery):
-            found.update(Column(o.name, o.dtype, o.input) for o in outer_columns(node.plan))
-    return frozenset(found)
+    return facts(expression).columns
 
 
 def outer_columns(plan: Relation, depth: int = 1) -> frozenset[Outer]:
@@ -163,7 +239,7 @@ def transform(expression: Expression, rule: Callable[[Expression], Expression | 
         return replaced
     if isinstance(expression, Call):
         args = _map_args(expression.args, rule)
-        return expression if args is expression.args else replace(expression, args=args)
+        return expression if args is expression.args else Call(expression.op, args, expression.dtype)
     if isinstance(expression, Subquery) and expression.needle is not None:
         return replace(expression, needle=transform(expression.needle, rule))
     return expression
@@ -176,10 +252,10 @@ def _map_args(
     changed = False
     for arg in args:
         new: Argument = arg
-        if isinstance(arg, tuple):
+        if type(arg) in _EXPRESSIONS:
+            new = transform(arg, rule)  # pyright: ignore[reportArgumentType]
+        elif type(arg) is tuple:
             new = _map_args(arg, rule)
-        elif isinstance(arg, Column | Outer | Literal | Call | Subquery):
-            new = transform(arg, rule)
         changed |= new is not arg
         out.append(new)
     return tuple(out) if changed else args
@@ -187,17 +263,17 @@ def _map_args(
 
 def has(expression: Expression, ops: frozenset[str]) -> bool:
     """Whether any call below (same scope) is one of `ops`."""
-    return any(isinstance(node, Call) and node.op in ops for node in walk(expression))
+    return type(expression) in _COMPOUND and not ops.isdisjoint(facts(expression).ops)
 
 
 def has_subquery(expression: Expression) -> bool:
     """Whether the expression holds a subquery."""
-    return any(isinstance(node, Subquery) for node in walk(expression))
+    return type(expression) in _COMPOUND and facts(expression).subquery
 
 
 def has_window(expression: Expression) -> bool:
     """Whether the expression holds a window function."""
-    return has(expression, frozenset({"WindowFunction"}))
+    return type(expression) in _COMPOUND and "WindowFunction" in facts(expression).ops
 
 
 def conjuncts(predicate: Expression) -> Iterator[Expression]:

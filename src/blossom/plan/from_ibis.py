@@ -26,7 +26,7 @@ from blossom.plan.expressions import (
     Subquery,
     TypeArgument,
 )
-from blossom.plan.schema import Schema
+from blossom.plan.schema import Schema, type_text
 
 _UDF = (ops.ScalarUDF, ops.AggUDF)
 _RELATION_REDUCTIONS = (ops.CountStar, ops.CountDistinctStar)
@@ -102,21 +102,23 @@ class _Lowering:
         return lowered
 
     def _argument(self, arg: Any, scopes: tuple[_Scope, ...]) -> Argument:
+        if type(arg) is ops.Field:  # most of all arguments
+            return _field(arg, scopes)
         match arg:
             case ops.Alias():
                 return self._argument(arg.arg, scopes)
             case ops.Field():
                 return _field(arg, scopes)
             case ops.Literal():
-                return Literal(arg.value, str(arg.dtype))
+                return Literal(arg.value, type_text(arg.dtype))
             case ops.ScalarParameter():
                 if arg not in self.parameters:
                     raise PlanError(
                         f"the parameter {arg.name} has no value", hint="pass params={parameter: value}"
                     )
-                return Literal(self.parameters[arg], str(arg.dtype))
+                return Literal(self.parameters[arg], type_text(arg.dtype))
             case ops.ScalarSubquery():
-                return Subquery("scalar", self.relation(arg.rel, scopes), str(arg.dtype))
+                return Subquery("scalar", self.relation(arg.rel, scopes), type_text(arg.dtype))
             case ops.ExistsSubquery():
                 return Subquery("exists", self.relation(arg.rel, scopes), "boolean")
             case ops.InSubquery():
@@ -129,12 +131,15 @@ class _Lowering:
                 )
             case _ if isinstance(arg, _RELATION_REDUCTIONS):
                 where = None if arg.where is None else self._argument(arg.where, scopes)
-                return Call(type(arg).__name__, (where,), str(arg.dtype))
+                return Call(type(arg).__name__, (where,), type_text(arg.dtype))
+            case ops.Correlation() if arg.how == "sample":
+                # n / (n - 1) cancels: one correlation, under the name that every engine knows
+                return self._argument(arg.copy(how="pop"), scopes)
             case ops.Value():
                 args = tuple(self._argument(a, scopes) for a in arg.__args__)
-                return Call(type(arg).__name__, args, str(arg.dtype))
+                return Call(type(arg).__name__, args, type_text(arg.dtype))
             case dt.DataType():
-                return TypeArgument(str(arg))
+                return TypeArgument(type_text(arg))
             case enum.Enum():
                 return EnumArgument(type(arg).__name__, arg.name)
             case None | bool() | int() | float() | str():
@@ -168,9 +173,9 @@ def _field(op: ops.Field, scopes: tuple[_Scope, ...]) -> Column | Outer:
         if op.rel in scope.inputs:
             number = scope.inputs[op.rel]
             return (
-                Column(op.name, str(op.dtype), number)
+                Column(op.name, type_text(op.dtype), number)
                 if depth == 0
-                else Outer(op.name, str(op.dtype), number, depth)
+                else Outer(op.name, type_text(op.dtype), number, depth)
             )
     raise PlanError(
         f"column {op.name!r} belongs to a table that this operation does not read",
@@ -312,7 +317,17 @@ def _map_batches(
     self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_Scope, ...]
 ) -> rel.Relation:
     function = rel.Function(node.name, node.digest, node.parameters)
-    return rel.MapBatches(below[0], function, Schema.from_ibis(node.schema), node.per)
+    columns = Schema.from_ibis(node.schema)
+    return rel.MapBatches(below[0], function, columns, node.per, node.format, tuple(node.by))
+
+
+def _state(self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_Scope, ...]) -> rel.Relation:
+    return rel.State(node.name, Schema.from_ibis(node.schema))
+
+
+def _repeat(self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_Scope, ...]) -> rel.Relation:
+    until = None if node.until is None else self.relation(node.until, ())
+    return rel.Repeat(below[0], self.relation(node.body, ()), until, node.times, node.key)
 
 
 def _model(self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_Scope, ...]) -> rel.Relation:
@@ -326,7 +341,7 @@ def _train(self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_
 def _predict(
     self: _Lowering, node: Any, below: list[rel.Relation], outer: tuple[_Scope, ...]
 ) -> rel.Relation:
-    outputs = tuple((name, str(kind)) for name, kind in node.outputs.items())
+    outputs = tuple((name, type_text(kind)) for name, kind in node.outputs.items())
     return rel.Predict(below[0], below[1], tuple(node.features), outputs)
 
 
@@ -354,6 +369,8 @@ _RULES: Mapping[Any, Callable[..., rel.Relation]] = {
     ops.FillNull: _fill_null,
     ops.TableUnnest: _unnest,
     own.MapBatches: _map_batches,
+    own.State: _state,
+    own.Repeat: _repeat,
     own.Model: _model,
     own.Train: _train,
     own.Predict: _predict,

@@ -354,6 +354,8 @@ def _named(options: str, columns: Mapping[str, Sources]) -> Iterable[str]:
 def subqueries(node: Relation) -> list[Subquery]:
     """The subqueries in a node's own expressions, those inside their plans left out."""
     found: list[Subquery] = []
+    if not node.holds_subquery:
+        return found
     stack: list[object] = [expression for expression in node.expressions() if type(expression) is not Column]
     while stack:
         item = stack.pop()

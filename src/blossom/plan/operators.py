@@ -1,12 +1,12 @@
 """Blossom's own operators as Ibis relations, so that they chain with ordinary Ibis before and after."""
-# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
 from ibis.common.annotations import attribute
 from ibis.common.collections import FrozenOrderedDict
 from ibis.common.typing import VarTuple
-from ibis.expr.operations.relations import Relation
+from ibis.expr.operations.relations import DatabaseTable, Relation
 from ibis.expr.schema import Schema
 
 
@@ -18,6 +18,24 @@ class MapBatches(Relation):
     digest: str
     parameters: str
     per: str
+    schema: Schema
+    format: str = "arrow"
+    by: VarTuple[str] = ()
+    values = FrozenOrderedDict()
+
+
+class State(DatabaseTable):
+    """The state of a loop inside its body and its condition; `name` is its key. A table of the session, so that all operators work."""
+
+
+class Repeat(Relation):
+    """A loop: `parent` is its first state, `body` the next one; see `relations.Repeat`."""
+
+    parent: Relation
+    body: Relation
+    until: Relation | None
+    times: int
+    key: str
     schema: Schema
     values = FrozenOrderedDict()
 

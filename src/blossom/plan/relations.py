@@ -7,16 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import Any, Self
+from functools import cache, cached_property
+from typing import Any, ClassVar, Self
 
-from blossom.plan.expressions import Call, Column, Expression, Named, Outer, Subquery, transform
-from blossom.plan.schema import Schema, datatype
+from blossom.plan.expressions import (
+    Call,
+    Column,
+    Expression,
+    Named,
+    Outer,
+    Subquery,
+    facts,
+    has_subquery,
+    transform,
+    walk,
+)
+from blossom.plan.schema import Schema, datatype, nullable
+
+
+@cache
+def _names(kind: type[Relation]) -> tuple[str, ...]:
+    """The names of a kind of node's fields."""
+    return tuple(field.name for field in fields(kind))
 
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """Base of all relational nodes."""
+    """Base of all relational nodes.
+
+    Attributes:
+        declares: Whether the node's own fields tell its columns, whatever it reads.
+    """
+
+    declares: ClassVar[bool] = False
 
     @property
     def inputs(self) -> tuple[Relation, ...]:
@@ -34,9 +57,40 @@ class Relation:
             raise ValueError(f"{type(self).__name__} has no inputs")
         return self
 
+    def _over(self, **inputs: Any) -> Self:
+        """A copy with other inputs. Rewrites make one of most nodes, so what is known of its own fields goes along."""
+        new = object.__new__(type(self))
+        known = self.__dict__
+        own = new.__dict__
+        for name in _names(type(self)):
+            own[name] = known[name]
+        for name in ("operations", "holds_subquery", *(("schema",) if self.declares else ())):
+            if name in known:
+                own[name] = known[name]
+        own.update(inputs)
+        return new
+
     def expressions(self) -> Iterator[Expression]:
         """Every expression that the node evaluates."""
         return iter(())
+
+    @cached_property
+    def holds_subquery(self) -> bool:
+        """Whether any of its expressions holds a subquery."""
+        return any(map(has_subquery, self.expressions()))
+
+    @cached_property
+    def operations(self) -> frozenset[str]:
+        """Names of the value operations of the node's own work, those inside its subqueries included."""
+        found: set[str] = set()
+        for expression in self.expressions():
+            if isinstance(expression, Column):
+                continue
+            found |= facts(expression).ops
+            for part in walk(expression) if self.holds_subquery else ():
+                if isinstance(part, Subquery):
+                    found.update(*(inner.operations for inner in part.plan.walk()))
+        return frozenset(found)
 
     def map_expressions(self, rule: Callable[[Expression], Expression]) -> Self:
         """The same node with each of its expressions replaced by `rule(expression)`."""
@@ -52,8 +106,12 @@ class Relation:
                 yield node
             elif id(node) not in seen:
                 seen.add(id(node))
+                inputs = node.inputs
+                if not inputs:
+                    yield node
+                    continue
                 stack.append((node, True))
-                stack.extend((child, False) for child in reversed(node.inputs))
+                stack.extend([(child, False) for child in reversed(inputs) if id(child) not in seen])
 
     def column(self, name: str, input: int = 0) -> Column:  # noqa: A002 - the field's name
         """A reference to output column `name`, seen from a node that has this relation as its input number `input`."""
@@ -69,7 +127,7 @@ class _Unary(Relation):
 
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
         (new,) = inputs
-        return self if new is self.input else replace(self, input=new)  # pyright: ignore[reportCallIssue]
+        return self if new is self.input else self._over(input=new)
 
     @cached_property
     def schema(self) -> Schema:
@@ -126,6 +184,8 @@ class Constant(Relation):
 class Project(_Unary):
     """Exactly the columns `values`, in order; may hold window functions."""
 
+    declares: ClassVar[bool] = True
+
     input: Relation
     values: tuple[Named, ...]
 
@@ -173,6 +233,8 @@ class Join(Relation):
     after a semi or anti link its table is gone.
     """
 
+    declares: ClassVar[bool] = True
+
     tables: tuple[Relation, ...]
     links: tuple[Link, ...]
     values: tuple[Named, ...]
@@ -184,11 +246,11 @@ class Join(Relation):
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
         if len(inputs) != len(self.tables):
             raise ValueError("a join keeps its number of tables")
-        return replace(self, tables=inputs)
+        return self._over(tables=inputs)
 
     @cached_property
     def schema(self) -> Schema:
-        return Schema((name, str(datatype(value.dtype).copy(nullable=True))) for name, value in self.values)
+        return Schema((name, nullable(value.dtype)) for name, value in self.values)
 
     def expressions(self) -> Iterator[Expression]:
         for link in self.links:
@@ -204,6 +266,8 @@ class Join(Relation):
 @dataclass(frozen=True, eq=False)
 class Aggregate(_Unary):
     """One row a group; without groups exactly one row."""
+
+    declares: ClassVar[bool] = True
 
     input: Relation
     groups: tuple[Named, ...]
@@ -272,7 +336,7 @@ class SetOperation(Relation):
         return self.tables
 
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
-        return replace(self, tables=inputs)
+        return self._over(tables=inputs)
 
     @cached_property
     def schema(self) -> Schema:
@@ -323,15 +387,39 @@ class Function:
     parameters: str = "{}"
 
 
+PER = {
+    "batch": "batches, in any split: a batch gives a batch",
+    "mask": "batches, in any split: a batch gives one truth value a row, and rows stay where it is true",
+    "row": "rows, as mappings: a row gives an iterable of rows",
+    "each": "rows, as mappings: a row gives a row",
+    "keep": "rows, as mappings: a row stays where the function gives True",
+    "group": "all rows of a group at once: they give rows",
+    "fold": "rows of a group, associative: they give fewer rows of the same columns, which are folded again",
+}
+"""What a Python function is applied to."""
+
+BY_GROUP = frozenset({"group", "fold"})
+"""Those of `PER` that look at more than one row for their answer."""
+
+
 @dataclass(frozen=True, eq=False)
 class MapBatches(_Unary):
-    """`function` applied to Arrow record batches of the input, in any split (`per="batch"`), or to rows (`per="row"`:
-    a row as a mapping gives an iterable of rows)."""
+    """A Python function over the rows of the input.
+
+    Attributes:
+        per: What it is applied to, one of `PER`.
+        format: How it sees batches: "arrow" (a record batch) or "pandas" (a DataFrame).
+        by: For `BY_GROUP`: the columns whose equal values make a group (nulls are equal); none: all rows are one.
+    """
+
+    declares: ClassVar[bool] = True
 
     input: Relation
     function: Function
     columns: Schema
     per: str = "batch"
+    format: str = "arrow"
+    by: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> Schema:
@@ -339,8 +427,53 @@ class MapBatches(_Unary):
 
 
 @dataclass(frozen=True, eq=False)
+class State(Relation):
+    """In the body or the condition of a loop: the rows of the loop's state, under its key."""
+
+    key: str
+    columns: Schema
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat(_Unary):
+    """A loop whose state is a table: the input first, then `body` of the state, again and again.
+
+    `body` and `until` are plans of their own, like those of subqueries: walks and rewrites do not enter them. The executor turns
+    a loop into the table that it ends with before anything is placed (`plan.loops`).
+
+    Attributes:
+        body: The next state, over `State(key)`; its columns are the input's.
+        until: One row with one boolean, over `State(before(key))` and `State(after(key))`: the loop ends where it is true.
+        times: How many turns; with `until` the most turns, one of which must meet it.
+        key: Names the state; an inner loop's differs from those of the loops around it.
+    """
+
+    input: Relation
+    body: Relation
+    until: Relation | None
+    times: int
+    key: str
+
+
+def before(key: str) -> str:
+    """Under which key a loop's condition sees the state before the turn."""
+    return f"{key} before"
+
+
+def after(key: str) -> str:
+    """Under which key a loop's condition sees the state after the turn."""
+    return f"{key} after"
+
+
+@dataclass(frozen=True, eq=False)
 class Train(_Unary):
     """A model fitted on the input: one row, one column `model` (the model's JSON document)."""
+
+    declares: ClassVar[bool] = True
 
     input: Relation
     estimator: str  # the estimator's JSON document
@@ -379,7 +512,7 @@ class Predict(Relation):
 
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
         rows, model = inputs
-        return replace(self, input=rows, model=model)
+        return self._over(input=rows, model=model)
 
     @cached_property
     def schema(self) -> Schema:
@@ -407,7 +540,7 @@ class Parts(Relation):
         return self.tables
 
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
-        return replace(self, tables=inputs)
+        return self._over(tables=inputs)
 
     @cached_property
     def schema(self) -> Schema:
@@ -427,7 +560,7 @@ class Copies(Relation):
         return self.tables
 
     def with_inputs(self, inputs: tuple[Relation, ...]) -> Self:
-        return replace(self, tables=inputs)
+        return self._over(tables=inputs)
 
     @cached_property
     def schema(self) -> Schema:
@@ -446,8 +579,8 @@ def rewrite(
         if id(node) in done:
             continue
         inputs = tuple(done[id(child)] for child in node.inputs)
-        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
-        new = done[id(node)] = rule(node if same else node.with_inputs(inputs))
+        # nodes are compared by identity
+        new = done[id(node)] = rule(node if inputs == node.inputs else node.with_inputs(inputs))
         _ = new.schema  # made from the leaves up, a schema never recurses through a long plan
     return done[id(root)]
 
@@ -503,13 +636,46 @@ def identity(relation: Relation) -> tuple[Named, ...]:
     return tuple((name, Column(name, dtype)) for name, dtype in relation.schema.items())
 
 
+class WorkKey:
+    """A node's own work as a value; its hash is remembered, for it is looked up at every place of a federation."""
+
+    __slots__ = ("_hash", "_parts")
+
+    def __init__(self, parts: Hashable) -> None:
+        self._parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, WorkKey) and self._hash == other._hash and self._parts == other._parts
+        )
+
+
 def work_key(node: Relation) -> Hashable:
     """A node's own work, apart from where its inputs come from: equal keys ask the same of an engine.
 
-    Subqueries are compared by identity of their plans.
+    Subqueries are compared by identity of their plans. Remembered for each node.
     """
-    own = tuple(value for value in node_fields(node).values() if not _holds_relations(value))
-    return (type(node).__name__, own, tuple(child.schema for child in node.inputs))
+    found = node.__dict__.get("_work_key")
+    if found is None:
+        own = tuple(
+            value for field in fields(node) if not _holds_relations(value := node.__dict__[field.name])
+        )
+        found = WorkKey((type(node).__name__, own, tuple(child.schema for child in node.inputs)))
+        if not node.holds_subquery:
+            # one object for equal keys: those who look it up at many places compare it once
+            if len(_KEYS) >= _MOST_KEYS:
+                _KEYS.clear()
+            found = _KEYS.setdefault(found, found)
+        node.__dict__["_work_key"] = found
+    return found
+
+
+_KEYS: dict[WorkKey, WorkKey] = {}
+_MOST_KEYS = 10_000
 
 
 def _holds_relations(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from functools import lru_cache
 
 import ibis.expr.datatypes as dt
@@ -18,6 +18,22 @@ def datatype(text: str) -> dt.DataType:
     Int64(nullable=True)
     """
     return dt.dtype(text)
+
+
+@lru_cache(maxsize=4096)
+def type_text(dtype: dt.DataType) -> str:
+    """The text of an Ibis type; making it takes longer than looking it up."""
+    return str(dtype)
+
+
+@lru_cache(maxsize=4096)
+def nullable(text: str) -> str:
+    """The same type, with null among its values.
+
+    >>> nullable("!int64")
+    'int64'
+    """
+    return str(datatype(text).copy(nullable=True))
 
 
 class Schema(Mapping[str, str]):
@@ -42,6 +58,18 @@ class Schema(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def items(self) -> ItemsView[str, str]:
+        """Names with their types."""
+        return self._fields.items()
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._fields.keys()
+
+    def values(self) -> ValuesView[str]:
+        """The types."""
+        return self._fields.values()
+
     def __contains__(self, name: object) -> bool:
         return name in self._fields
 
@@ -49,7 +77,11 @@ class Schema(Mapping[str, str]):
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schema) and tuple(self._fields.items()) == tuple(other._fields.items())
+        return self is other or (
+            isinstance(other, Schema)
+            and self._hash == other._hash
+            and tuple(self._fields.items()) == tuple(other._fields.items())
+        )
 
     def __repr__(self) -> str:
         return "Schema(" + ", ".join(f"{name}: {dtype}" for name, dtype in self._fields.items()) + ")"
@@ -70,7 +102,7 @@ class Schema(Mapping[str, str]):
     @classmethod
     def from_ibis(cls, schema: sch.Schema) -> Schema:
         """Take over an Ibis schema."""
-        return cls((name, str(dtype)) for name, dtype in schema.items())
+        return cls((name, type_text(dtype)) for name, dtype in schema.items())  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def from_pyarrow(cls, schema: pa.Schema) -> Schema:

@@ -34,10 +34,12 @@ from blossom.plan.relations import (
     Project,
     Received,
     Relation,
+    Repeat,
     Sample,
     Scan,
     SetOperation,
     Sort,
+    State,
     Train,
     Unnest,
 )
@@ -148,6 +150,10 @@ def _below(node: Relation) -> Iterator[tuple[Relation, str]]:
         names = node.sites
     for number, child in enumerate(node.inputs):
         yield child, f"{names[number]}: " if names else ""
+    if isinstance(node, Repeat):
+        yield node.body, "body: "
+        if node.until is not None:
+            yield node.until, "until: "
     for number, plan in enumerate(_subplans(node)):
         yield plan, f"subquery {number + 1}: "
 
@@ -317,7 +323,15 @@ _NODES: Mapping[type[Relation], Callable[[Any], str]] = {
     Unnest: lambda node: (
         f"{node.name}={expression_text(node.value)}" + (" keep empty" if node.keep_empty else "")
     ),
-    MapBatches: lambda node: f"{node.function.name} per {node.per} -> {', '.join(node.schema)}",
+    MapBatches: lambda node: (
+        f"{node.function.name} per {node.per}"
+        + (f" by {', '.join(node.by)}" if node.by else "")
+        + f" -> {', '.join(node.schema)}"
+    ),
+    State: lambda node: f"{node.key} ({', '.join(node.schema)})",
+    Repeat: lambda node: (
+        f"{node.times} times" if node.until is None else f"until met, at most {node.times} times"
+    ),
     Train: lambda node: f"{node.target} from {', '.join(node.features)}",
     Model: lambda node: "",
     Predict: lambda node: f"{', '.join(name for name, _ in node.outputs)} from {', '.join(node.features)}",

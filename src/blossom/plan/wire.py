@@ -247,6 +247,11 @@ class _Reader:
             own = sum(cost[0] for n, cost in zip(self._entry, below, strict=True) if not self._is_relation(n))
             self._work += 1 + own
             nesting = 0
+            if isinstance(
+                built, rel.Repeat
+            ):  # its body and condition are walked apart, once for every loop that has them
+                self._work += visits
+                inner += 1
         else:
             if isinstance(built, ex.Subquery):
                 inner += 1
@@ -254,7 +259,7 @@ class _Reader:
         if nesting > limits.depth:
             raise PlanError(f"an expression is nested deeper than {limits.depth}")
         if inner > limits.subqueries:
-            raise PlanError(f"subqueries are nested deeper than {limits.subqueries}")
+            raise PlanError(f"subqueries or loops are nested deeper than {limits.subqueries}")
         if self._work > limits.work or (not isinstance(built, rel.Relation) and visits > limits.work):
             raise PlanError(f"walking the plan's expressions takes more than {limits.work:,} visits")
         self._costs.append((min(visits, limits.work + 1), nesting, inner))

@@ -300,7 +300,7 @@ def _one_of(value: str, known: Sequence[str], what: str) -> None:
         raise PlanError(f"unknown {what} {value!r}", hint=f"known: {', '.join(known)}")
 
 
-def _leaf(node: rel.Scan | rel.Received, checker: _Checker) -> None:
+def _leaf(node: rel.Scan | rel.Received | rel.State, checker: _Checker) -> None:
     _schema(node.columns)
 
 
@@ -396,9 +396,26 @@ def _unnest(node: rel.Unnest, checker: _Checker) -> None:
 
 
 def _map_batches(node: rel.MapBatches, checker: _Checker) -> None:
-    _one_of(node.per, ("batch", "row"), "way to map")
+    _one_of(node.per, tuple(rel.PER), "way to map")
+    _one_of(node.format, ("arrow", "pandas"), "format of batches")
     _schema(node.columns)
+    _existing(node.by, node.input.schema, "column")
+    if node.by and node.per not in rel.BY_GROUP:
+        raise PlanError(f"a function per {node.per} has no groups")
+    if node.per in ("mask", "keep", "fold"):
+        _alike((node.input, node))
     _json(node.function.parameters, "parameters of the function")
+
+
+def _repeat(node: rel.Repeat, checker: _Checker) -> None:
+    _check(node.body, ())
+    _alike((node.input, node.body))
+    if node.until is not None:
+        _check(node.until, ())
+        if [known_type(kind).is_boolean() for kind in node.until.schema.values()] != [True]:
+            raise PlanError("the condition of a loop is one boolean column")
+    if node.times < (0 if node.until is None else 1):
+        raise PlanError(f"a loop cannot have {node.times} turns")
 
 
 def _train(node: rel.Train, checker: _Checker) -> None:
@@ -448,6 +465,8 @@ _RULES: Mapping[type[rel.Relation], Callable[[Any, _Checker], None]] = {
     rel.Sample: _sample,
     rel.Unnest: _unnest,
     rel.MapBatches: _map_batches,
+    rel.State: _leaf,
+    rel.Repeat: _repeat,
     rel.Train: _train,
     rel.Model: _model,
     rel.Predict: _predict,

@@ -301,7 +301,22 @@ RELATIONS: Mapping[str, tuple[type[rel.Relation], Fields]] = {
         rel.Unnest,
         {**_INPUT, "value": _EXPRESSION, "name": _NAME, "offset": _optional(_NAME), "keep_empty": _BOOLEAN},
     ),
-    "MapBatches": (rel.MapBatches, {**_INPUT, "function": _FUNCTION, "columns": _SCHEMA, "per": _NAME}),
+    "MapBatches": (
+        rel.MapBatches,
+        {
+            **_INPUT,
+            "function": _FUNCTION,
+            "columns": _SCHEMA,
+            "per": _NAME,
+            "format": _NAME,
+            "by": _many(_NAME),
+        },
+    ),
+    "State": (rel.State, {"key": _NAME, "columns": _SCHEMA}),
+    "Repeat": (
+        rel.Repeat,
+        {**_INPUT, "body": _RELATION, "until": _optional(_RELATION), "times": _INTEGER, "key": _NAME},
+    ),
     "Train": (
         rel.Train,
         {**_INPUT, "estimator": _DOCUMENT, "target": _NAME, "features": _many(_NAME), "options": _DOCUMENT},

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from blossom.plan import relations as rel
 from blossom.plan.expressions import (
     Argument,
     Call,
+    Column,
     Expression,
     Literal,
     Outer,
@@ -20,6 +23,7 @@ from blossom.plan.expressions import (
     conjuncts,
     walk,
 )
+from blossom.plan.schema import Schema
 from blossom.platforms.families import ORDERABLE, Family, family
 from blossom.platforms.rules import Rule, type_of
 
@@ -63,15 +67,25 @@ class AllowList:
     identifier: Callable[[str], str | None] = _accept
     literal: Callable[[Literal], str | None] = _accept
     node: Callable[[rel.Relation], str | None] = _accept
+    _known: WeakKeyDictionary[rel.Relation, str | None] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
 
     def node_refusal(self, node: rel.Relation) -> str | None:
-        """Why a node's own work, subqueries included, is not known to agree with DuckDB; None when it is."""
-        reason = next(filter(None, map(self.identifier, node.schema)), None)
+        """Why a node's own work, subqueries included, is not known to agree with DuckDB; None when it is.
+
+        Found once for each node: every server of this engine in a federation asks the same.
+        """
+        try:
+            return self._known[node]
+        except KeyError:
+            found = self._known[node] = self._node_refusal(node)
+            return found
+
+    def _node_refusal(self, node: rel.Relation) -> str | None:
+        reason = _columns(self.identifier, node.schema)
         if reason is not None:
             return reason
-        odd = [text for text in node.schema.values() if family(text) is F.OTHER]
-        if odd:
-            return f"a column of type {odd[0]} was not shown to agree"
         if type(node) not in self.relations:
             return f"{type(node).__name__} was not shown to agree"
         reason = self._shape(node) or self.node(node)
@@ -79,6 +93,8 @@ class AllowList:
 
     def refusal(self, expression: Argument) -> str | None:
         """Why an expression is not known to agree; None when it is."""
+        if isinstance(expression, Column):
+            return None
         if isinstance(expression, tuple):
             return next(filter(None, map(self.refusal, expression)), None)
         if isinstance(expression, Subquery):
@@ -95,9 +111,11 @@ class AllowList:
         if rule is None:
             return self.differs.get(call.op, f"{call.op} was not shown to agree")
         for takes, arg in zip(rule.takes, call.args, strict=False):
+            if takes is None:
+                continue
             for item in arg if isinstance(arg, tuple) else (arg,):
                 text = type_of(item)
-                if takes is not None and text is not None and family(text) not in takes:
+                if text is not None and family(text) not in takes:
                     return f"{call.op} of {text} was not shown to agree"
         reason = rule.check(call) if rule.check else None
         interval = call.op in ("DateAdd", "DateSub", "TimestampAdd", "TimestampSub")
@@ -126,6 +144,14 @@ class AllowList:
         return None
 
 
+@lru_cache(maxsize=4096)
+def _columns(identifier: Callable[[str], str | None], schema: Schema) -> str | None:
+    """Why columns of these names and types cannot be there; most nodes of a plan have those of the node below."""
+    reason = next(filter(None, map(identifier, schema)), None)
+    odd = [text for text in schema.values() if family(text) is F.OTHER]
+    return f"a column of type {odd[0]} was not shown to agree" if reason is None and odd else reason
+
+
 def _equality(part: Expression, position: int) -> bool:
     if not isinstance(part, Call) or part.op != "Equals":
         return False
@@ -148,6 +174,8 @@ def _set_operation(node: rel.SetOperation) -> str | None:
 
 def subqueries_in_filters(engine: str, node: rel.Relation) -> str | None:
     """Why a node's subqueries do not run on an engine that turns them into joins, which it can in some places only."""
+    if not node.holds_subquery:
+        return None
     for value in node.expressions():
         for part in walk(value):
             if not isinstance(part, Subquery):

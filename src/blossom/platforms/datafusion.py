@@ -23,7 +23,7 @@ from ibis.backends.sql.datatypes import DataFusionType
 from blossom.plan.errors import PlatformError, unknown
 from blossom.plan.relations import Relation
 from blossom.plan.schema import Schema, datatype
-from blossom.platforms.arrow import arrow_type, conform, gathered, plain_layout
+from blossom.platforms.arrow import BATCH_BYTES, arrow_type, conform, gathered, plain_layout
 from blossom.platforms.datafusion_dialect import Compiler
 from blossom.platforms.datafusion_operations import ALLOWED, DIFFERS
 from blossom.platforms.interface import Cancellation, Platform, TableSource
@@ -79,6 +79,7 @@ class DataFusion(Platform):
     def _session(self) -> SessionContext:
         config = SessionConfig().set("datafusion.execution.time_zone", "+00:00")
         config = config.set("datafusion.sql_parser.map_string_types_to_utf8view", "false")
+        config = config.set("datafusion.execution.batch_size", str(_ROWS))
         if self._threads is not None:
             config = config.with_target_partitions(self._threads)
         runtime = RuntimeEnvBuilder().with_disk_manager_specified(str(self._spill))
@@ -188,7 +189,7 @@ class DataFusion(Platform):
         self, fragment: Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
         compiled = self._compiler.compile(fragment)
-        missing_inputs(compiled, inputs, self._where)
+        missing_inputs(compiled.received, inputs, self._where)
         watched = WatchedInputs({key: inputs[key] for key in compiled.received})
         work = _Work(self._loop)
         forget = cancellation.register(work.cancel)
@@ -254,6 +255,10 @@ class DataFusion(Platform):
             shutil.rmtree(self._own_spill, ignore_errors=True)
 
 
+_ROWS = 32_768
+"""Rows of the engine's batches: each is a step through the loop's thread, and with the usual 8,192 half of a scan's time is steps."""
+
+
 class _Published:
     """A published table: its view, and its files where their footers tell their rows."""
 
@@ -270,7 +275,7 @@ class _Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="blossom-datafusion", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, pa.RecordBatch | None]) -> Future[pa.RecordBatch | None]:
+    def submit(self, work: Coroutine[Any, Any, list[pa.RecordBatch]]) -> Future[list[pa.RecordBatch]]:
         """Run a coroutine; its future can be cancelled."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -289,7 +294,7 @@ class _Work:
         self._loop = loop
         self._lock = threading.Lock()
         self._stream: RecordBatchStream | None = None
-        self._step: Future[pa.RecordBatch | None] | None = None
+        self._step: Future[list[pa.RecordBatch]] | None = None
         self._cancelled = False
 
     def start(self, stream: RecordBatchStream) -> None:
@@ -304,10 +309,10 @@ class _Work:
                 if self._cancelled or stream is None:
                     raise CancelledError
                 self._step = step = self._loop.submit(_next(stream))
-            batch = step.result()
-            if batch is None:
+            found = step.result()
+            if not found:
                 return
-            yield batch
+            yield from found
 
     def cancel(self) -> None:
         """Stop reading and let go of the stream, which ends the engine's work; idempotent."""
@@ -319,11 +324,18 @@ class _Work:
             step.cancel()
 
 
-async def _next(stream: RecordBatchStream) -> pa.RecordBatch | None:
-    try:
-        return (await stream.__anext__()).to_pyarrow()
-    except StopAsyncIteration:
-        return None
+async def _next(stream: RecordBatchStream) -> list[pa.RecordBatch]:
+    """The next batches, about 1 MiB of them: a step through the loop's thread costs more than one of the engine's batches."""
+    found: list[pa.RecordBatch] = []
+    size = 0
+    while size < BATCH_BYTES:
+        try:
+            batch = (await stream.__anext__()).to_pyarrow()
+        except StopAsyncIteration:
+            break
+        found.append(batch)
+        size += max(batch.nbytes, 1)
+    return found
 
 
 def _columns(arrived: Mapping[str, pa.DataType], source: TableSource, where: str) -> tuple[list[str], Schema]:

@@ -52,6 +52,8 @@ class Compiler(DataFusionCompiler):
             return self.cast(sge.convert(value.isoformat()), dt.date)
         if dtype.is_floating() and isinstance(value, int | float) and abs(value) < float("inf"):
             return self._double(sge.convert(float(value)))
+        if dtype.is_floating() and value == float("-inf"):
+            return self.NEG_INF  # Ibis writes the positive one
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
 
     def _integers(self, node: Any, op: Any, left: Any, right: Any) -> Any:

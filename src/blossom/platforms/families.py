@@ -26,6 +26,10 @@ class Family(Enum):
     ZONED = "timestamp with time zone"
     OTHER = "other"
 
+    __hash__ = (
+        object.__hash__
+    )  # members are one object each; Enum's own hash is a slow call, and rules ask all the time
+
 
 F = Family
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -36,13 +38,35 @@ class TableSource:
 
 
 class Cancellation:
-    """Lets one thread stop the work of others; platforms register how their engine is interrupted."""
+    """Lets one thread stop the work of others; platforms register how their engine is interrupted.
 
-    def __init__(self) -> None:
+    Args:
+        listener: Takes what platforms have to tell while they work, a line at a time, from any thread (what functions print).
+    """
+
+    def __init__(self, listener: Callable[[str], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._cancelled = threading.Event()
-        self._next = 0
+        self._numbers = itertools.count()
+        self._listener = listener
+
+    def tell(self, text: str) -> None:
+        """Pass a line on to whoever listens."""
+        if self._listener is not None:
+            self._listener(text)
+
+    def telling(self, listener: Callable[[str], None]) -> Cancellation:
+        """The same cancellation, with another listener."""
+        other = copy.copy(self)
+        other._listener = listener
+        return other
+
+    def child(self) -> Cancellation:
+        """One that is cancelled with this one, and can be cancelled alone: a step of a longer work."""
+        made = Cancellation(self._listener)
+        self.register(made.cancel)
+        return made
 
     @property
     def cancelled(self) -> bool:
@@ -62,8 +86,7 @@ class Cancellation:
         """Call `interrupt` when cancelled (at once if already so). Returns a function that takes the registration back."""
         with self._lock:
             if not self._cancelled.is_set():
-                key = self._next
-                self._next += 1
+                key = next(self._numbers)
                 self._callbacks[key] = interrupt
                 return lambda: self._forget(key)
         interrupt()

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import ibis.expr.operations as ops
@@ -21,8 +22,9 @@ from blossom.platforms.families import Family, family
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.mariadb_dialect import Compiler
 from blossom.platforms.mariadb_operations import ALLOWED, DIFFERS
-from blossom.platforms.mariadb_session import COLLATION, FAILURES, Pool, Session, cancelling, told
+from blossom.platforms.mariadb_session import COLLATION, FAILURES, Session, told
 from blossom.platforms.mariadb_storage import arrow_schema, column_type, insertions, meaning, to_batches
+from blossom.platforms.server import CANCELLED, Pool, cancelling, with_tables
 from blossom.platforms.sources import selected, table_or_query
 from blossom.platforms.sql import (
     Compiled,
@@ -33,7 +35,6 @@ from blossom.platforms.sql import (
     table_leaf,
 )
 
-_CANCELLED = "the run was cancelled"
 _SESSIONS = 4
 _DECIMALS = frozenset({FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL})
 
@@ -70,7 +71,7 @@ class MariaDB(Platform):
     def __init__(self, name: str, *, url: str, sessions: int = _SESSIONS) -> None:
         super().__init__(name)
         self._where = f"mariadb {name!r}"
-        self._pool = Pool(url, self._where, sessions)
+        self._pool = Pool(partial(Session, url, self._where), self._where, sessions)
         self._lock = threading.Lock()
         self._tables: dict[str, _Published] = {}
         # published tables are put before the compiled text under names that mean nothing else on the server
@@ -137,17 +138,13 @@ class MariaDB(Platform):
             f"{_name(f'{self._token}_{table}')} AS {self._table(table).text}"
             for table in sorted(compiled.tables)
         ]
-        if not found:
-            return compiled.text
-        if compiled.text.startswith("WITH "):
-            return f"WITH {', '.join([*found, compiled.text.removeprefix('WITH ')])}"
-        return f"WITH {', '.join(found)} {compiled.text}"
+        return with_tables(compiled.text, found)
 
     def run(
         self, fragment: rel.Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
         compiled = self._compiler.compile(fragment)
-        missing_inputs(compiled, inputs, self._where)
+        missing_inputs(compiled.received, inputs, self._where)
         watched = WatchedInputs({key: inputs[key] for key in compiled.received})
         statement = self._statement(compiled)
         session = self._pool.take()
@@ -157,7 +154,7 @@ class MariaDB(Platform):
             if watched.error is not None:
                 return watched.error
             if cancellation.cancelled:
-                return PlatformError(_CANCELLED, where=self._where)
+                return PlatformError(CANCELLED, where=self._where)
             return (
                 error if isinstance(error, PlatformError) else PlatformError(told(error), where=self._where)
             )
@@ -168,7 +165,7 @@ class MariaDB(Platform):
                     for key in compiled.received:
                         self._deliver(session, key, compiled.inputs[key], watched.readers[key], cancellation)
             if cancellation.cancelled:
-                raise PlatformError(_CANCELLED, where=self._where)
+                raise PlatformError(CANCELLED, where=self._where)
             reader = run.execute(statement, compiled.schema, self._where)
         except (*FAILURES, PlatformError, pa.ArrowException) as error:
             run.finish()
@@ -205,7 +202,7 @@ class MariaDB(Platform):
         for batch in reader:
             for statement in insertions(table, batch.select(list(schema)), f"{self._where}, input {key!r}"):
                 if cancellation.cancelled:
-                    raise PlatformError(_CANCELLED, where=self._where)
+                    raise PlatformError(CANCELLED, where=self._where)
                 session.execute(statement)
 
     def close(self) -> None:
@@ -215,7 +212,7 @@ class MariaDB(Platform):
 class _Run:
     """A statement that runs: its session goes back to the pool when its rows have all been read, else it is killed."""
 
-    def __init__(self, session: Session, pool: Pool, finish_cancelling: Callable[[], None]) -> None:
+    def __init__(self, session: Session, pool: Pool[Session], finish_cancelling: Callable[[], None]) -> None:
         self._session = session
         self._pool = pool
         self._finish_cancelling = finish_cancelling
@@ -239,7 +236,7 @@ class _Run:
         """End the statement, on the server too."""
         self._finish_cancelling()
         if self._started and not self._exhausted:
-            self._session.kill()
+            self._session.stop()
         self._pool.give_back(self._session, usable=self._exhausted)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -14,7 +13,6 @@ import pymysql.converters
 import pymysql.cursors
 
 from blossom.plan.errors import PlatformError
-from blossom.platforms.interface import Cancellation
 
 COLLATION = "utf8mb4_nopad_bin"
 """Compares text by its code points, trailing spaces too: DuckDB's order of text."""
@@ -27,7 +25,6 @@ _SETTINGS = (
     "SET SESSION TRANSACTION READ ONLY",
 )
 _CONNECT_SECONDS = 10
-_RETRY_SECONDS = 0.5
 _NAMES_SOMETHING = frozenset({1049, 1054, 1142, 1146, 1356})
 """Errors that quote the names of databases, tables and columns; others may quote values."""
 
@@ -104,7 +101,11 @@ class Session:
             "SET SESSION TRANSACTION READ ONLY"
         )  # a session whose statement failed is not used again
 
-    def kill(self) -> None:
+    def check(self) -> None:
+        """Ask the server for a sign of life."""
+        self.execute("SELECT 1")
+
+    def stop(self) -> None:
         """Stop the statement that runs in this session, through a connection of its own."""
         with (
             contextlib.suppress(*FAILURES),
@@ -151,99 +152,3 @@ def _connect(url: str) -> Any:
         ssl={"ca": options["ssl_ca"]} if "ssl_ca" in options else None,
         local_infile=False,  # the server could ask for any file
     )
-
-
-class Pool:
-    """Sessions that wait for their next run; more are opened when more runs go on at once.
-
-    Args:
-        url: The server's address.
-        where: Names the platform in errors.
-        size: Idle sessions that are kept.
-    """
-
-    def __init__(self, url: str, where: str, size: int) -> None:
-        self._url = url
-        self._where = where
-        self._size = size
-        self._lock = threading.Lock()
-        self._idle: list[Session] = []
-        self._closed = False
-
-    def take(self) -> Session:
-        """A session of one's own."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise PlatformError("the platform is closed", where=self._where)
-                session = self._idle.pop() if self._idle else None
-            if session is None:
-                return Session(self._url, self._where)
-            try:
-                session.execute("SELECT 1")
-            except PlatformError:
-                session.close()  # the server ended it while it waited
-                continue
-            return session
-
-    def give_back(self, session: Session, *, usable: bool) -> None:
-        """Keep a session for another run, or end it."""
-        if usable:
-            try:
-                session.clean()
-            except PlatformError:
-                usable = False
-        with self._lock:
-            keep = usable and not self._closed and len(self._idle) < self._size
-            if keep:
-                self._idle.append(session)
-        if not keep:
-            session.close()
-
-    @contextlib.contextmanager
-    def session(self) -> Generator[Session]:
-        """A session for a few statements."""
-        session = self.take()
-        usable = False
-        try:
-            yield session
-            usable = True
-        finally:
-            self.give_back(session, usable=usable)
-
-    def close(self) -> None:
-        """End the idle sessions; those in use end when they are given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for session in idle:
-            session.close()
-
-
-def cancelling(session: Session, cancellation: Cancellation) -> Callable[[], None]:
-    """Kill the session's statement when told to; the function that is returned ends that.
-
-    The server drops a kill that finds no statement running, so it is said again until the run has ended.
-    """
-    ended = threading.Event()
-    busy = threading.Lock()
-
-    def cancel() -> None:
-        while not ended.is_set():
-            with busy:
-                if not ended.is_set():
-                    session.kill()
-            ended.wait(_RETRY_SECONDS)
-
-    def interrupt() -> None:
-        threading.Thread(target=cancel, name="blossom-mariadb-cancel", daemon=True).start()
-
-    forget = cancellation.register(interrupt)
-
-    def finish() -> None:
-        forget()
-        ended.set()
-        with busy:  # a kill on its way must not meet the session's next statement
-            pass
-
-    return finish

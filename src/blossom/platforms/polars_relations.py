@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -36,8 +37,22 @@ class Frame:
 # --- what is refused ---------------------------------------------------------------------------------------------------------
 
 
+_KNOWN: WeakKeyDictionary[rel.Relation, str | None] = WeakKeyDictionary()
+
+
 def node_refusal(node: rel.Relation) -> str | None:
-    """Why a node's own work cannot run in Polars, judged by declared types alone; None when it can."""
+    """Why a node's own work cannot run in Polars, judged by declared types alone; None when it can.
+
+    Found once for each node: every Polars of a federation asks the same.
+    """
+    try:
+        return _KNOWN[node]
+    except KeyError:
+        found = _KNOWN[node] = _node_refusal(node)
+        return found
+
+
+def _node_refusal(node: rel.Relation) -> str | None:
     check = _CHECKS.get(type(node))
     if check is None:
         return f"{type(node).__name__} is not translated for Polars"

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import adbc_driver_manager
@@ -22,7 +23,8 @@ from blossom.platforms.families import Family, family
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.postgresql_dialect import Compiler
 from blossom.platforms.postgresql_operations import ALLOWED, DIFFERS, Digits, digits
-from blossom.platforms.postgresql_session import Pool, Session, cancelling, told
+from blossom.platforms.postgresql_session import Session, told
+from blossom.platforms.server import CANCELLED, Pool, cancelling, until_cancelled, with_tables
 from blossom.platforms.sql import (
     Compiled,
     SqlCompiler,
@@ -32,7 +34,6 @@ from blossom.platforms.sql import (
     table_leaf,
 )
 
-_CANCELLED = "the run was cancelled"
 _SESSIONS = 4
 
 _TYPES: Mapping[str, str] = {
@@ -112,7 +113,7 @@ class PostgreSQL(Platform):
     def __init__(self, name: str, *, url: str, sessions: int = _SESSIONS) -> None:
         super().__init__(name)
         self._where = f"postgresql {name!r}"
-        self._pool = Pool(url, self._where, sessions)
+        self._pool = Pool(partial(Session, url, self._where), self._where, sessions)
         self._lock = threading.Lock()
         self._tables: dict[str, _Published] = {}
         # published tables are put before the compiled text under names that mean nothing else on the server
@@ -180,18 +181,13 @@ class PostgreSQL(Platform):
             for table, published in list(self._tables.items())
             if (quoted := _name(f"{self._token}_{table}")) in compiled.text
         ]
-        if not found:
-            return compiled.text
-        if compiled.text.startswith("WITH "):
-            found.append(compiled.text.removeprefix("WITH "))
-            return f"WITH {', '.join(found)}"
-        return f"WITH {', '.join(found)} {compiled.text}"
+        return with_tables(compiled.text, found)
 
     def run(
         self, fragment: rel.Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
         compiled = self._compiler.compile(fragment)
-        missing_inputs(compiled, inputs, self._where)
+        missing_inputs(compiled.received, inputs, self._where)
         watched = WatchedInputs({key: inputs[key] for key in compiled.received})
         statement = self._statement(compiled)
         session = self._pool.take()
@@ -201,13 +197,13 @@ class PostgreSQL(Platform):
         def failure(error: Exception) -> Exception:
             if watched.error is not None:
                 return watched.error
-            what = _CANCELLED if cancellation.cancelled else told(error)
+            what = CANCELLED if cancellation.cancelled else told(error)
             return PlatformError(what, where=self._where)
 
         try:
-            _deliver(session, watched.readers, cancellation)
+            _deliver(session, watched.readers, cancellation, self._where)
             if cancellation.cancelled:
-                raise PlatformError(_CANCELLED, where=self._where)
+                raise PlatformError(CANCELLED, where=self._where)
             reader = run.execute(statement, compiled.schema, digits(fragment))
         except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
             run.finish()
@@ -226,7 +222,7 @@ class PostgreSQL(Platform):
 class _Run:
     """A statement that runs: its session goes back to the pool when its rows have all been read, else it is cancelled."""
 
-    def __init__(self, session: Session, pool: Pool, finish_cancelling: Callable[[], None]) -> None:
+    def __init__(self, session: Session, pool: Pool[Session], finish_cancelling: Callable[[], None]) -> None:
         self._session = session
         self._pool = pool
         self._finish_cancelling = finish_cancelling
@@ -269,8 +265,7 @@ class _Run:
         self._finish_cancelling()
         if self._cursor is not None:
             if not self._exhausted:
-                with contextlib.suppress(adbc_driver_manager.Error, OSError):
-                    self._session.connection.adbc_cancel()
+                self._session.stop()
             with contextlib.suppress(adbc_driver_manager.Error, OSError):
                 self._cursor.close()
         self._pool.give_back(self._session, usable=self._exhausted)
@@ -310,7 +305,7 @@ def _decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _deliver(
-    session: Session, readers: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
+    session: Session, readers: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation, where: str
 ) -> None:
     """Copy the rows of other fragments into temporary tables."""
     if not readers:
@@ -318,19 +313,13 @@ def _deliver(
     with session.writing(), session.connection.cursor() as cursor:
         for key, reader in readers.items():
             cursor.adbc_ingest(
-                received_name(key), _until_cancelled(reader, cancellation), mode="create", temporary=True
+                received_name(key), _given(reader, cancellation, where), mode="create", temporary=True
             )
             cursor.execute(f"ANALYZE {_name(received_name(key))}")
 
 
-def _until_cancelled(reader: pa.RecordBatchReader, cancellation: Cancellation) -> pa.RecordBatchReader:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            if cancellation.cancelled:
-                raise PlatformError(_CANCELLED)
-            yield batch
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+def _given(reader: pa.RecordBatchReader, cancellation: Cancellation, where: str) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(reader.schema, until_cancelled(reader, cancellation, where))
 
 
 # -- the catalogue ------------------------------------------------------------------------------------------------------------

@@ -1,43 +1,44 @@
-"""Python at a site: the user's functions and fitted models applied to Arrow streams, batch by batch."""
+"""Python at a site: the user's functions, in processes of their own, and fitted models applied to Arrow streams."""
 
 from __future__ import annotations
 
-import traceback
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, ClassVar, Protocol, TypeAlias
+from itertools import groupby
+from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
 
-from blossom.plan.errors import BlossomError, PlatformError
-from blossom.plan.relations import Function, MapBatches, Model, Predict, Received, Relation
+from blossom.plan.errors import BlossomError, ConfigError, PlatformError
+from blossom.plan.relations import MapBatches, Model, Predict, Received, Relation
 from blossom.plan.schema import Schema
-from blossom.platforms.arrow import batch_rows, conform
+from blossom.platforms.arrow import conform
 from blossom.platforms.interface import Cancellation, Platform, TableSource
+from blossom.platforms.python_functions import FunctionRegistry
+from blossom.platforms.python_worker import Limits, Task, Worker
+from blossom.platforms.python_worker_columns import column
 
 Scorer: TypeAlias = Callable[[pa.RecordBatch], Sequence[pa.Array]]
 """The features of some rows -> one array an output, each with one value a row."""
 
-
-class FunctionRegistry(Protocol):
-    """Where approved functions are found."""
-
-    def resolve(self, function: Function) -> Callable[..., Any]:
-        """The function with that digest, its parameters bound.
-
-        Raises:
-            BlossomError: It is not approved here.
-        """
-        ...
+MEMORY_LIMIT = "2GB"
+TIMEOUT = 60.0
 
 
 class Python(Platform):
     """Runs fragments that are a chain of `MapBatches` and `Predict` over one received stream.
 
+    Functions run in a worker process, one for each run of neighbouring `MapBatches`; the site's own process never runs them.
+
     Args:
         name: The platform's name at its site.
         functions: Resolves the functions of `MapBatches`; None: there are none.
         predictor: Gives the scorer of a model's document; None: there are no models.
+        memory_limit: Memory that a worker may use besides what it starts with ("2GB"); "0GB": no limit.
+        timeout: Seconds that a function may take for one batch, or for one group; 0: no limit.
+
+    Raises:
+        ConfigError: `memory_limit` is no size.
     """
 
     kind: ClassVar[str] = "python"
@@ -48,11 +49,14 @@ class Python(Platform):
         *,
         functions: FunctionRegistry | None = None,
         predictor: Callable[[str], Scorer] | None = None,
+        memory_limit: str = MEMORY_LIMIT,
+        timeout: float = TIMEOUT,
     ) -> None:
         super().__init__(name)
         self._where = f"python {name!r}"
         self._functions = functions
         self._predictor = predictor
+        self._limits = Limits(_size(memory_limit, self._where) or None, timeout or None)
 
     def publish(self, table: str, source: TableSource) -> Schema:
         raise PlatformError(
@@ -81,7 +85,7 @@ class Python(Platform):
         steps: list[MapBatches | Predict] = []
         node = fragment
         while isinstance(node, MapBatches | Predict):
-            steps.append(node)
+            steps.insert(0, node)
             node = node.input
         for step in steps:
             reason = self.unsupported(step)
@@ -90,12 +94,18 @@ class Python(Platform):
         reader: pa.RecordBatchReader = conform(self._received(node, inputs), node.schema, where=self._where)
         batches = self._until_cancelled(reader, cancellation)
         types = reader.schema
-        for step in reversed(steps):
-            batches, types = self._apply(step, batches, types, inputs)
+        for _, neighbours in groupby(steps, key=type):
+            several = list(neighbours)
+            if isinstance(several[0], MapBatches):
+                batches, types = self._mapped(several, batches, types, cancellation)
+                continue
+            for step in several:
+                assert isinstance(step, Predict)
+                batches, types = self._predicted(step, batches, types, inputs)
         return conform(pa.RecordBatchReader.from_batches(types, batches), fragment.schema, where=self._where)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held: a worker ends with the stream that it serves."""
 
     def _received(self, node: Relation, inputs: Mapping[str, pa.RecordBatchReader]) -> pa.RecordBatchReader:
         if not isinstance(node, Received):
@@ -112,21 +122,36 @@ class Python(Platform):
                 raise PlatformError("the run was cancelled", where=self._where)
             yield batch
 
-    def _apply(
+    def _mapped(
         self,
-        step: MapBatches | Predict,
+        steps: Sequence[Relation],
+        batches: Iterator[pa.RecordBatch],
+        types: pa.Schema,
+        cancellation: Cancellation,
+    ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+        assert self._functions is not None
+        tasks: list[Task] = []
+        for step in steps:
+            assert isinstance(step, MapBatches)
+            function, out = step.function, step.columns.to_pyarrow()
+            packed = self._functions.resolve(function)
+            tasks.append(
+                Task(function.name, packed, function.parameters, step.per, step.format, step.by, out)
+            )
+
+        def made() -> Iterator[pa.RecordBatch]:
+            worker = Worker(tasks, types, self._limits, self._where, cancellation.tell)
+            yield from worker.apply(batches, cancellation)
+
+        return made(), tasks[-1].out
+
+    def _predicted(
+        self,
+        step: Predict,
         batches: Iterator[pa.RecordBatch],
         types: pa.Schema,
         inputs: Mapping[str, pa.RecordBatchReader],
     ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
-        if isinstance(step, MapBatches):
-            assert self._functions is not None
-            function = self._functions.resolve(step.function)
-            where = f"{self._where}, function {step.function.name!r}"
-            out = step.columns.to_pyarrow()
-            if step.per == "row":
-                return _each_row(function, batches, step.columns, out, where), out
-            return _each_batch(function, batches, out, where), out
         assert self._predictor is not None
         scorer = self._predictor(self._document(step.model, inputs))
         outputs = Schema(step.outputs).to_pyarrow()
@@ -145,120 +170,6 @@ class Python(Platform):
         return str(found.column(0)[0].as_py())
 
 
-def _each_batch(
-    function: Callable[..., Any], batches: Iterator[pa.RecordBatch], out: pa.Schema, where: str
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        result = _called(function, batch, where)
-        if isinstance(result, pa.Table):
-            yield from (_checked(part, out, where) for part in result.to_batches())
-        elif isinstance(result, pa.RecordBatch):
-            yield _checked(result, out, where)
-        else:
-            raise PlatformError(
-                f"the function gave a {type(result).__name__}; expected a pyarrow.RecordBatch", where=where
-            )
-
-
-def _each_row(
-    function: Callable[..., Any],
-    batches: Iterator[pa.RecordBatch],
-    columns: Schema,
-    out: pa.Schema,
-    where: str,
-) -> Iterator[pa.RecordBatch]:
-    size = min(batch_rows(columns), 65_536)
-    rows: list[Mapping[str, Any]] = []
-    for row in chain.from_iterable(batch.to_pylist() for batch in batches):
-        for made in _rows(function, row, where):
-            rows.append(made)
-            if len(rows) == size:
-                yield _from_rows(rows, out, where)
-                rows = []
-    if rows:
-        yield _from_rows(rows, out, where)
-
-
-def _rows(function: Callable[..., Any], row: Mapping[str, Any], where: str) -> Iterator[Mapping[str, Any]]:
-    result = _called(function, row, where)
-    if isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable):
-        raise PlatformError(
-            f"the function gave a {type(result).__name__}; expected an iterable of rows (mappings)",
-            where=where,
-        )
-    made = iter(result)
-    while True:
-        try:
-            item = next(made)
-        except StopIteration:
-            return
-        except BlossomError:
-            raise
-        except Exception as error:
-            raise _fault(error, where) from error
-        if not isinstance(item, Mapping):
-            raise PlatformError(
-                f"the function gave a row of type {type(item).__name__}; expected a mapping", where=where
-            )
-        yield item
-
-
-def _from_rows(rows: Sequence[Mapping[str, Any]], out: pa.Schema, where: str) -> pa.RecordBatch:
-    expected = set(out.names)
-    for row in rows:
-        if set(row) != expected:
-            raise _columns_fault(list(row), out, where)
-    arrays: list[pa.Array] = []
-    for field in out:
-        values = [row[field.name] for row in rows]
-        try:
-            arrays.append(pa.array(values, field.type))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            kinds = sorted({type(value).__name__ for value in values if value is not None})
-            raise _type_fault(field, " or ".join(kinds), where) from None
-        if pa.types.is_integer(field.type) and any(isinstance(value, float) for value in values):
-            raise _type_fault(field, "float", where)  # Arrow would cut its fraction off
-    return pa.RecordBatch.from_arrays(arrays, schema=out)
-
-
-def _checked(batch: pa.RecordBatch, out: pa.Schema, where: str) -> pa.RecordBatch:
-    if len(batch.schema) != len(out) or set(batch.schema.names) != set(out.names):
-        raise _columns_fault(batch.schema.names, out, where)
-    arrays = [_column(batch.column(field.name), field, where) for field in out]
-    return pa.RecordBatch.from_arrays(arrays, schema=out)
-
-
-_FAMILIES: Sequence[Callable[[pa.DataType], bool]] = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_decimal,
-    pa.types.is_temporal,
-    lambda dtype: (
-        pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype)
-    ),
-    lambda dtype: pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype),
-    pa.types.is_nested,
-)
-
-
-def _column(array: pa.Array, field: pa.Field, where: str) -> pa.Array:
-    """The column in its declared type; only a cast within one kind of type (int32 to int64) is made, and only a safe one."""
-    found = array.type
-    if found == field.type:
-        return array
-    if isinstance(array, pa.DictionaryArray):
-        return _column(array.dictionary_decode(), field, where)
-    alike = pa.types.is_null(found) or any(of(found) and of(field.type) for of in _FAMILIES)
-    whole = pa.types.is_integer(found) and pa.types.is_floating(field.type)
-    if not (alike or whole):
-        raise _type_fault(field, str(found), where)
-    try:
-        return array.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise _type_fault(field, f"{found} (with values that do not fit)", where) from None
-
-
 def _predict(
     scorer: Scorer,
     step: Predict,
@@ -268,7 +179,7 @@ def _predict(
     where: str,
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        made = list(_called(scorer, batch.select(list(step.features)), where))
+        made = _scores(scorer, batch.select(list(step.features)), where)
         if len(made) != len(outputs):
             raise PlatformError(
                 f"the model gave {len(made)} columns; expected {len(outputs)} ({', '.join(outputs.names)})",
@@ -280,42 +191,26 @@ def _predict(
                     f"the model gave {len(array)} values of {field.name!r} for {batch.num_rows} rows",
                     where=where,
                 )
-        columns = [_column(array, field, where) for array, field in zip(made, outputs, strict=True)]
+        columns = [column(array, field) for array, field in zip(made, outputs, strict=True)]
         yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=scored)
 
 
-def _called(function: Callable[..., Any], argument: Any, where: str) -> Any:
+def _scores(scorer: Scorer, features: pa.RecordBatch, where: str) -> list[Any]:
     try:
-        return function(argument)
+        return list(scorer(features))
     except BlossomError:
         raise
     except Exception as error:
-        raise _fault(error, where) from error
+        raise PlatformError(f"the model raised {type(error).__name__}: {error}", where=where) from error
 
 
-def _fault(error: Exception, where: str) -> PlatformError:
-    """What the user's function raised, and its own line that did."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    # the function may call libraries; the last line in its own file is the one that its author can mend
-    last = next((frame for frame in reversed(frames) if frame.filename == frames[0].filename), None)
-    line = None if last is None else f"line {last.lineno} of {last.name}: {last.line or '(no source)'}"
-    return PlatformError(f"the function raised {type(error).__name__}: {error}", where=where, hint=line)
+_UNITS = {unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))} | {
+    unit: 1024**power for power, unit in enumerate(("B", "KIB", "MIB", "GIB", "TIB"))
+}
 
 
-def _columns_fault(got: Sequence[str], out: pa.Schema, where: str) -> PlatformError:
-    missing = [name for name in out.names if name not in got]
-    extra = [name for name in got if name not in out.names]
-    faults = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(extra)} besides"] * bool(
-        extra
-    )
-    return PlatformError(
-        f"the function's result {' and '.join(faults) or 'repeats a column'}: got columns {', '.join(got) or 'none'}; "
-        f"expected {', '.join(out.names)}",
-        where=where,
-    )
-
-
-def _type_fault(field: pa.Field, got: str, where: str) -> PlatformError:
-    return PlatformError(
-        f"the function gave column {field.name!r} as {got}; expected {field.type}", where=where
-    )
+def _size(text: str, where: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", text.strip().upper())
+    if found is None or found[2] not in _UNITS:
+        raise ConfigError(f"{text!r} is no size", where=where, hint='say "512MB" or "2GiB"')
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -9,26 +9,36 @@ from importlib import import_module
 from typing import Any
 
 from blossom.plan.errors import ConfigError, PlatformError, unknown
+from blossom.platforms.files.platform import WithFiles
 from blossom.platforms.interface import Platform
+from blossom.platforms.sources import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a platform's class is, and which extra of the distribution brings its driver (None: the base install)."""
+    """Where a platform's class is, and which extra of the distribution brings its driver (None: the base install).
+
+    `formats`: those of local files that the engine reads itself. `files`: it reads the others, Delta, Iceberg, whole files and URLs through `blossom.platforms.files`.
+    """
 
     module: str
     name: str
     extra: str | None = None
+    files: bool = False
+    formats: frozenset[str] = frozenset(FORMATS)
 
 
 PLATFORMS: Mapping[str, Entry] = {
-    "duckdb": Entry("blossom.platforms.duckdb", "DuckDB"),
+    "duckdb": Entry("blossom.platforms.duckdb", "DuckDB", files=True),
     "sqlite": Entry("blossom.platforms.sqlite", "SQLite"),
     "python": Entry("blossom.platforms.python", "Python"),
-    "polars": Entry("blossom.platforms.polars", "Polars", "polars"),
+    "polars": Entry("blossom.platforms.polars", "Polars", "polars", files=True),
     "postgresql": Entry("blossom.platforms.postgresql", "PostgreSQL", "postgresql"),
     "mariadb": Entry("blossom.platforms.mariadb", "MariaDB", "mariadb"),
-    "datafusion": Entry("blossom.platforms.datafusion", "DataFusion", "datafusion"),
+    "datafusion": Entry("blossom.platforms.datafusion", "DataFusion", "datafusion", files=True),
+    "clickhouse": Entry(
+        "blossom.platforms.clickhouse", "ClickHouse", "clickhouse", files=True, formats=frozenset({"parquet"})
+    ),
     "spark": Entry("blossom.platforms.spark", "Spark", "spark"),
 }
 
@@ -76,7 +86,8 @@ def open_platform(kind: str, name: str, options: Mapping[str, Any]) -> Platform:
         if option not in known:
             what, hint = unknown("option", option, known)
             raise ConfigError(what, where=f"platform {name!r} ({kind})", hint=hint)
-    return found(name, **options)
+    opened = found(name, **options)
+    return WithFiles(opened, PLATFORMS[kind].formats) if PLATFORMS[kind].files else opened
 
 
 def _options(found: type[Platform]) -> tuple[str, ...]:

@@ -49,9 +49,12 @@ class Rule:
     check: Check | None = None
 
 
+_TYPED = frozenset({Column, Literal, Call, Subquery, Outer})
+
+
 def type_of(arg: Argument) -> str | None:
     """The type's text of an argument that is an expression."""
-    return arg.dtype if isinstance(arg, Column | Literal | Call | Subquery | Outer) else None
+    return arg.dtype if type(arg) in _TYPED else None  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
 def _flat(call: Call) -> list[str]:
@@ -92,6 +95,8 @@ def _kinds(call: Call, texts: list[str]) -> str | None:
 def _compared(call: Call) -> str | None:
     # text literals beside dates are read as dates by both engines when they are written in full
     kinds = {family(text) for text in _flat(call)} - {F.NULL}
+    if len(kinds) <= 1:
+        return None
     if F.STRING in kinds and kinds - {F.STRING} in ({F.DATE}, {F.TIMESTAMP}):
         texts = [arg for arg in call.args if family(type_of(arg) or "null") is F.STRING]
         if all(

@@ -24,8 +24,14 @@ READER_OPTIONS: Mapping[str, tuple[str, ...]] = {
 """Format -> the reader options it takes."""
 
 
-def file_format(path: str, options: Mapping[str, Any], where: str) -> str:
+def file_format(path: str, options: Mapping[str, Any], where: str, *, folder: bool | None = None) -> str:
     """The format of a path: the one said, else by its name; a folder without one holds Parquet.
+
+    Args:
+        path: A path, glob or URL.
+        options: The reader's.
+        where: Names the table in errors.
+        folder: Whether it is one; None: a folder of this machine is looked for.
 
     Raises:
         PlatformError: It is of no known format, or an option does not belong to it.
@@ -38,7 +44,7 @@ def file_format(path: str, options: Mapping[str, Any], where: str) -> str:
         kind = str(given)
     else:
         found = [kind for kind, suffixes in FORMATS.items() if path.casefold().endswith(suffixes)]
-        if not found and not Path(path).is_dir():
+        if not found and not (Path(path).is_dir() if folder is None else folder):
             raise PlatformError(
                 f"{path!r} is no Parquet, CSV or JSON path",
                 where=where,

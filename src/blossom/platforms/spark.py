@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import ibis.expr.operations as ops
@@ -18,12 +20,15 @@ from blossom.plan.schema import Schema, datatype
 from blossom.platforms.arrow import arrow_type, conform, gathered, plain_layout
 from blossom.platforms.families import Family, family
 from blossom.platforms.interface import Cancellation, Platform, TableSource
+from blossom.platforms.python_functions import FunctionRegistry
+from blossom.platforms.server import CANCELLED, Pool, until_cancelled
 from blossom.platforms.sources import FORMATS, file_format, selected
 from blossom.platforms.spark_dialect import Compiler
+from blossom.platforms.spark_functions import Mapped, fault, frame, taken_apart
+from blossom.platforms.spark_local import LocalServer
 from blossom.platforms.spark_operations import ALLOWED, DIFFERS
-from blossom.platforms.spark_session import FAILURES, Pool, Reading, Session, told
+from blossom.platforms.spark_session import FAILURES, Reading, Session, spark_schema, told
 from blossom.platforms.sql import (
-    Compiled,
     SqlCompiler,
     WatchedInputs,
     missing_inputs,
@@ -31,8 +36,9 @@ from blossom.platforms.sql import (
     table_leaf,
 )
 
-_CANCELLED = "the run was cancelled"
 _SESSIONS = 4
+_LOCAL = re.compile(r"local(?:\[(\*|[1-9]\d*)\])?")
+"""The url of a server of one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +59,60 @@ class Spark(Platform):
 
     Args:
         name: The platform's name at its site.
-        url: The server's address ("sc://host:15002/;token=..."); in no error and no log.
+        url: The server's address ("sc://host:15002/;token=..."); in no error and no log. "local[2]" is a server of this
+            platform's own, with two tasks at once ("local[*]": one a core).
+        local: The same as the url "local[*]".
+        memory_limit: Of an own server's JVM ("2GB"); None: 1 GB.
         sessions: Idle sessions that are kept open.
+        functions: Resolves the functions of `MapBatches`, which run in the tasks of an own server; None: there are none.
 
     Raises:
-        PlatformError: The server cannot be reached or refuses the user.
+        PlatformError: The server cannot be reached or refuses the user; or an own one cannot be started.
     """
 
     kind: ClassVar[str] = "spark"
     dialect: ClassVar[str | None] = "pyspark"
     differs: ClassVar[Mapping[str, str]] = DIFFERS
 
-    def __init__(self, name: str, *, url: str, sessions: int = _SESSIONS) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        local: bool = False,
+        memory_limit: str | None = None,
+        sessions: int = _SESSIONS,
+        functions: FunctionRegistry | None = None,
+    ) -> None:
         super().__init__(name)
         self._where = f"spark {name!r}"
-        self._pool = Pool(url, self._where, sessions)
+        own = _LOCAL.fullmatch("local[*]" if local and url is None else url or "")
+        if url is None and not local:
+            raise PlatformError(
+                "a Spark platform needs a url",
+                where=self._where,
+                hint='url = "sc://host:15002", or local = true for a server of its own',
+            )
+        if own is None and (local or memory_limit is not None):
+            key = "local" if local else "memory_limit"
+            raise PlatformError(
+                f"{key} is for a server of its own, and the url names another", where=self._where
+            )
+        self._functions = functions
+        self._server: LocalServer | None = None
+        if own is not None:
+            threads = None if own[1] in (None, "*") else int(own[1])
+            self._server = LocalServer(self._where, threads=threads, memory=memory_limit)
+            url = self._server.url
+        try:
+            self._open_pool(url or "", sessions)
+        except BaseException:
+            if self._server is not None:
+                self._server.close()
+            raise
+
+    def _open_pool(self, url: str, sessions: int) -> None:
+        self._pool = Pool(partial(Session, url, self._where), self._where, sessions)
         self._lock = threading.Lock()
         self._tables: dict[str, _Published] = {}
         # published tables are read under names that mean nothing else on the server
@@ -139,7 +184,18 @@ class Spark(Platform):
     # -- running ------------------------------------------------------------------------------------------------------
 
     def unsupported(self, node: rel.Relation) -> str | None:
+        if isinstance(node, rel.MapBatches):
+            return self._no_functions(node)
         return ALLOWED.node_refusal(node) or self._compiler.refusal(node)
+
+    def _no_functions(self, node: rel.MapBatches) -> str | None:
+        if self._functions is None:
+            return "this site runs no Python functions"
+        if self._server is None:
+            return "Python functions are not sent to a Spark server elsewhere: they run in one of the site's own (local = true)"
+        texts = (*node.input.schema.values(), *node.columns.values())
+        odd = next((text for text in texts if family(text) is Family.OTHER), None)
+        return None if odd is None else f"a column of type {odd} was not shown to agree"
 
     def _leaf(self, node: rel.Relation) -> ops.Relation:
         if isinstance(node, rel.Scan):
@@ -152,22 +208,34 @@ class Spark(Platform):
     def run(
         self, fragment: rel.Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
-        compiled = self._compiler.compile(fragment)
-        missing_inputs(compiled, inputs, self._where)
-        watched = WatchedInputs({key: inputs[key] for key in compiled.received})
+        plan, mapped = taken_apart(fragment)
+        below = [self._compiler.compile(each.below) for each in mapped]
+        compiled = self._compiler.compile(plan)
+        made = {each.key for each in mapped}
+        keys = dict.fromkeys(key for query in (*below, compiled) for key in query.received if key not in made)
+        missing_inputs(keys, inputs, self._where)
+        watched = WatchedInputs({key: inputs[key] for key in keys})
         session = self._pool.take()
 
         def failure(error: Exception) -> Exception:
             if watched.error is not None:
                 return watched.error
             if cancellation.cancelled:
-                return PlatformError(_CANCELLED, where=self._where)
+                return PlatformError(CANCELLED, where=self._where)
+            raised = fault(str(error)) if mapped else None
+            if raised is not None:
+                where, what, hint = raised
+                return PlatformError(what, where=where, hint=hint)
             return PlatformError(told(error), where=self._where)
 
         try:
-            self._prepare(session, compiled, watched, cancellation)
+            tables = frozenset[str]().union(*(query.tables for query in (*below, compiled)))
+            self._prepare(session, tables, watched, cancellation)
+            for each, query in zip(mapped, below, strict=True):
+                assert self._functions is not None
+                session.mapped(received_name(each.key), query.text, partial(self._frame, each))
             if cancellation.cancelled:
-                raise PlatformError(_CANCELLED, where=self._where)
+                raise PlatformError(CANCELLED, where=self._where)
             arrived = session.schema(compiled.text)
         except FAILURES as error:
             self._pool.give_back(session, usable=False)
@@ -182,7 +250,7 @@ class Spark(Platform):
         def done(whole: bool) -> None:
             ended.set()
             try:
-                for key in compiled.received if whole else ():
+                for key in (*keys, *made) if whole else ():
                     session.drop(received_name(key))
             except FAILURES:
                 whole = False
@@ -213,10 +281,14 @@ class Spark(Platform):
             )
         )
 
+    def _frame(self, mapped: Mapped, rows: Any) -> Any:
+        assert self._functions is not None
+        return frame(rows, mapped, self._functions, spark_schema)
+
     def _prepare(
-        self, session: Session, compiled: Compiled, watched: WatchedInputs, cancellation: Cancellation
+        self, session: Session, tables: Iterable[str], watched: WatchedInputs, cancellation: Cancellation
     ) -> None:
-        for table in compiled.tables:
+        for table in tables:
             published = self._table(table)
             if published.opened is not None:
                 self._open(session, table, published.opened)
@@ -225,16 +297,15 @@ class Spark(Platform):
                     f"CREATE OR REPLACE TEMPORARY VIEW {_name(self._view(table))} AS {published.text}"
                 )
                 session.views[self._view(table)] = published
-        for key in compiled.received:
-            batches: list[pa.RecordBatch] = []
-            for batch in watched.readers[key]:
-                if cancellation.cancelled:
-                    raise PlatformError(_CANCELLED, where=self._where)
-                batches.append(batch)
-            session.view(received_name(key), pa.Table.from_batches(batches, watched.readers[key].schema))
+        for key in watched.readers:
+            reader = watched.readers[key]
+            batches = list(until_cancelled(reader, cancellation, self._where))
+            session.view(received_name(key), pa.Table.from_batches(batches, reader.schema))
 
     def close(self) -> None:
         self._pool.close()
+        if self._server is not None:
+            self._server.close()
 
 
 def _checks_integers(session: Session) -> bool:

@@ -353,7 +353,8 @@ class Compiler(PySparkCompiler):
     # --- moments ---------------------------------------------------------------------------------------------------------
 
     def _zoned(self, arg: Any) -> Any:
-        return sge.Cast(this=arg, to=sge.DataType.build("TIMESTAMP", dialect="spark"))
+        # by its full name: sessions here have TIMESTAMP mean the one without zone
+        return sge.Cast(this=arg, to=sge.DataType.build("TIMESTAMP_LTZ", dialect="spark"))
 
     def visit_DateTruncate(self, op: Any, *, arg: Any, unit: Any) -> Any:
         if unit.short not in _UNITS:

@@ -35,9 +35,13 @@ with warnings.catch_warnings(), _as_a_program():
     # it warns of pandas 3, which is not used here: rows come and go as Arrow
     warnings.simplefilter("ignore")
     from pyspark.errors import PySparkException
+    from pyspark.logger import PySparkLogger
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+# it writes every failed statement out, whose constants may be private; what failed is told by the error
+PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
 
 FAILURES = (PySparkException, grpc.RpcError, OSError, ValueError)
 """What the client raises when the server, or the way to it, fails."""
@@ -67,6 +71,11 @@ def told(error: BaseException) -> str:
     if isinstance(error, grpc.RpcError) or "StatusCode.UNAVAILABLE" in str(error):
         return "the server cannot be reached"
     return _QUOTES.split(str(error), maxsplit=1)[0].strip()
+
+
+def spark_schema(schema: pa.Schema) -> Any:
+    """Spark's columns for Arrow's; moments without zone stay so."""
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
 class Session:
@@ -120,9 +129,15 @@ class Session:
 
     def view(self, name: str, rows: pa.Table) -> None:
         """Make rows readable under a name."""
-        schema = from_arrow_schema(rows.schema, prefer_timestamp_ntz=True)  # an empty table's is not inferred
+        schema = spark_schema(rows.schema)  # an empty table's is not inferred
         self.spark.createDataFrame(rows, schema=schema).createOrReplaceTempView(name)
         self.views[name] = rows.schema
+
+    def mapped(self, name: str, text: str, make: Callable[[Any], Any]) -> None:
+        """Make what `make` gives for a query's frame readable under a name."""
+        found = make(self.spark.sql(text))
+        found.createOrReplaceTempView(name)
+        self.views[name] = text
 
     def drop(self, name: str) -> None:
         """Take a view back."""
@@ -138,6 +153,13 @@ class Session:
             elif isinstance(part, pa.RecordBatch):
                 yield part
 
+    def check(self) -> None:
+        """Ask the server for a sign of life."""
+        self.sql("SELECT 1")
+
+    def clean(self) -> None:
+        """Nothing: what a run leaves is taken back by it, one by one."""
+
     def interrupt(self) -> None:
         """Stop everything that runs in it, on the server; may take as long as the server likes."""
         with contextlib.suppress(*FAILURES):
@@ -149,68 +171,6 @@ class Session:
             self._client.release_session()
         with contextlib.suppress(*FAILURES):
             self._client.close()
-
-
-class Pool:
-    """Sessions that wait for their next run; more are opened when more runs go on at once.
-
-    Args:
-        url: The server's address.
-        where: Names the platform in errors.
-        size: Idle sessions that are kept.
-    """
-
-    def __init__(self, url: str, where: str, size: int) -> None:
-        self._url = url
-        self._where = where
-        self._size = size
-        self._lock = threading.Lock()
-        self._idle: list[Session] = []
-        self._closed = False
-
-    def take(self) -> Session:
-        """A session of one's own."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise PlatformError("the platform is closed", where=self._where)
-                session = self._idle.pop() if self._idle else None
-            if session is None:
-                return Session(self._url, self._where)
-            try:
-                session.sql("SELECT 1")
-            except PlatformError:
-                session.close()  # the server ended it while it waited
-                continue
-            return session
-
-    def give_back(self, session: Session, *, usable: bool) -> None:
-        """Keep a session for another run, or end it."""
-        with self._lock:
-            keep = usable and not self._closed and len(self._idle) < self._size
-            if keep:
-                self._idle.append(session)
-        if not keep:
-            session.close()
-
-    @contextlib.contextmanager
-    def session(self) -> Generator[Session]:
-        """A session for a few statements."""
-        session = self.take()
-        usable = False
-        try:
-            yield session
-            usable = True
-        finally:
-            self.give_back(session, usable=usable)
-
-    def close(self) -> None:
-        """End the idle sessions; those in use end when they are given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for session in idle:
-            session.close()
 
 
 class Reading:

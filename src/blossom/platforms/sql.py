@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from weakref import WeakKeyDictionary
@@ -17,7 +17,7 @@ from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from blossom.plan import relations as rel
 from blossom.plan import to_ibis
 from blossom.plan.errors import PlanError, PlatformError
-from blossom.plan.expressions import Call, Expression, Subquery, walk
+from blossom.plan.expressions import Call, Subquery, walk
 from blossom.plan.schema import Schema
 from blossom.plan.wire import fingerprint
 
@@ -26,6 +26,9 @@ RELATIONS: tuple[type[rel.Relation], ...] = (
     rel.SetOperation, rel.Sample, rel.Unnest,
 )  # fmt: skip
 """The nodes that have a form in SQL."""
+
+PLAIN_JOINS: frozenset[str] = frozenset({"inner", "left", "right", "outer", "semi", "anti", "cross"})
+"""Joins that a compiler takes or refuses whatever they join, and on what."""
 
 KEPT = 512
 """Compiled texts that a compiler remembers by fingerprint."""
@@ -99,6 +102,8 @@ class SqlCompiler:
         self._leaf = leaf
         self._operations = _operations(found)
         self._partial: dict[str, bool] = {}
+        self._sure: set[str] = set()
+        self._joins: dict[str, str | None] = {}
         self._lock = threading.Lock()
         self._compiled: WeakKeyDictionary[rel.Relation, Compiled] = WeakKeyDictionary()
         self._recent: OrderedDict[str, Compiled] = OrderedDict()
@@ -141,15 +146,34 @@ class SqlCompiler:
         """Why the dialect's compiler cannot express the node's own work, subqueries included; None when it can."""
         if not isinstance(node, RELATIONS):
             return f"{type(node).__name__} has no SQL form"
-        trial = isinstance(node, rel.Join | rel.Sample | rel.Unnest | rel.SetOperation)
+        trial = isinstance(node, rel.Sample | rel.Unnest | rel.SetOperation)
+        if isinstance(node, rel.Join):
+            hows = {link.how for link in node.links}
+            trial = not hows <= PLAIN_JOINS
+            reason = next(filter(None, map(self._join, sorted(hows & PLAIN_JOINS))), None)
+            if reason is not None:
+                return reason
         for inner in own_work(node):
             if not isinstance(inner, RELATIONS):
                 return f"{type(inner).__name__} has no SQL form"
-        for call in calls(node):
-            if call.op not in self._operations:
-                return f"{call.op} has no form in {self.dialect}"
-            trial |= self._conditional(call.op)
+        if not node.operations <= self._sure:
+            for op in sorted(node.operations):
+                if op not in self._operations:
+                    return f"{op} has no form in {self.dialect}"
+                if self._conditional(op):
+                    trial = True
+                else:
+                    self._sure.add(op)
         return self._trial(node) if trial else None
+
+    def _join(self, how: str) -> str | None:
+        """Why the compiler cannot express a kind of join: tried once, on two small tables."""
+        if how not in self._joins:
+            left, right = (rel.Received(f"side{i}", Schema([(f"c{i}", "int64")])) for i in range(2))
+            equal = Call("Equals", (left.column("c0"), right.column("c1", 1)), "boolean")
+            link = rel.Link(how, () if how == "cross" else (equal,))
+            self._joins[how] = self._trial(rel.Join((left, right), (link,), (("c0", left.column("c0")),)))
+        return self._joins[how]
 
     def _conditional(self, op: str) -> bool:
         """Whether the compiler takes the operation with some arguments only: its method, or one that it calls, can refuse.
@@ -188,23 +212,10 @@ def _operations(compiler: SQLGlotCompiler) -> frozenset[str]:
     )
 
 
-def calls(node: rel.Relation) -> Iterator[Call]:
-    """Every value operation of the node's own work, those inside its subqueries included."""
-    for expression in node.expressions():
-        yield from _calls(expression)
-
-
-def _calls(expression: Expression) -> Iterator[Call]:
-    for part in walk(expression):
-        if isinstance(part, Call):
-            yield part
-        elif isinstance(part, Subquery):
-            for inner in part.plan.walk():
-                yield from calls(inner)
-
-
 def own_work(node: rel.Relation) -> Iterator[rel.Relation]:
     """The relations inside the node's subqueries, at any depth."""
+    if not node.holds_subquery:
+        return
     for expression in node.expressions():
         for part in walk(expression):
             if isinstance(part, Subquery):
@@ -277,8 +288,8 @@ class WatchedInputs:
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
-def missing_inputs(compiled: Compiled, inputs: Mapping[str, pa.RecordBatchReader], where: str) -> None:
-    """Refuse a run that lacks the rows of a `Received` leaf."""
-    missing = sorted(set(compiled.received) - set(inputs))
+def missing_inputs(received: Iterable[str], inputs: Mapping[str, pa.RecordBatchReader], where: str) -> None:
+    """Refuse a run that lacks the rows of a `Received` leaf, of which the keys are given."""
+    missing = sorted(set(received) - set(inputs))
     if missing:
         raise PlatformError(f"no rows were given for {', '.join(missing)}", where=where)

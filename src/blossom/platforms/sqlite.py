@@ -190,7 +190,7 @@ class SQLite(Platform):
         self, fragment: Relation, inputs: Mapping[str, pa.RecordBatchReader], cancellation: Cancellation
     ) -> pa.RecordBatchReader:
         compiled = self._compiler.compile(fragment)
-        missing_inputs(compiled, inputs, self._where)
+        missing_inputs(compiled.received, inputs, self._where)
         watched = WatchedInputs({key: inputs[key] for key in compiled.received})
         session = self._acquire()
         interruption = Interruption(session.connection.interrupt)

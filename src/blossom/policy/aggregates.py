@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from blossom.plan.errors import Refusal
 from blossom.plan.expressions import (
@@ -21,7 +22,7 @@ from blossom.plan.expressions import (
 from blossom.plan.lineage import ELEMENTWISE
 from blossom.plan.relations import Aggregate
 from blossom.policy.rules import Rules
-from blossom.policy.shape import Shapes, held, predicate
+from blossom.policy.shape import Shapes, held, predicate, present
 from blossom.policy.states import (
     AFFINE,
     OPAQUE,
@@ -75,11 +76,47 @@ class Reduced:
     where: Expression | None
 
 
-def reduced(call: Call) -> Reduced:
-    """The parts of a reduction of `METRICS`."""
+def reduced(call: Call, free: Collection[Call] = ()) -> Reduced:
+    """The parts of a reduction of `METRICS`; a conditional one's (see `conditional`) unless it is among the `free`."""
+    found = None if call in free else conditional(call)
+    return _direct(call) if found is None else found
+
+
+def _direct(call: Call) -> Reduced:
     metric = METRICS[call.op]
     where = _at(call, metric.where)
     return Reduced(tuple(value for at in metric.values if (value := _at(call, at)) is not None), where)
+
+
+def conditional(call: Call) -> Reduced | None:
+    """The parts of a sum of `CASE WHEN c THEN v ELSE 0 END` as those of a sum of v where c; None where it is none.
+
+    Other reductions of one value: only where the CASE has no ELSE, so that they skip what is not c.
+    """
+    metric = METRICS[call.op]
+    if len(metric.values) != 1:
+        return None
+    match _at(call, metric.values[0]):
+        case Call(
+            "IfElse",
+            (Column() | Call() as condition, Column() | Call() | Literal() as value, Literal() as rest),
+        ):
+            pass
+        case Call(
+            "SearchedCase",
+            ((Column() | Call() as condition,), (Column() | Call() | Literal() as value,), Literal() as rest),
+        ):
+            pass
+        case _:
+            return None
+    nothing = rest.value is None or (
+        call.op == "Sum" and isinstance(rest.value, int | float | Decimal) and rest.value == 0
+    )
+    if not nothing or (isinstance(value, Literal) and value.value is None):
+        return None
+    where = _at(call, metric.where)
+    both = condition if where is None else Call("And", (where, condition), "boolean")
+    return Reduced((value,) if columns(value) else (), both)
 
 
 def reductions(expression: Expression) -> Iterator[Call]:
@@ -124,8 +161,11 @@ def keys(
     return found, refusals
 
 
-def guarded(node: Aggregate, below: State, rules: Rules, shapes: Shapes) -> list[Refusal]:
-    """Judge an aggregate that is to leave behind a guard; problems go to `shapes.problems`, the rest is returned."""
+def guarded(node: Aggregate, below: State, rules: Rules, shapes: Shapes, free: set[Call]) -> list[Refusal]:
+    """Judge an aggregate that is to leave behind a guard; problems go to `shapes.problems`, the rest is returned.
+
+    Conditional reductions all of whose columns may be computed with freely are added to `free`: their condition needs no guard.
+    """
     problems = shapes.problems
     problems.extend(below.pending)
     for unit in below.units:
@@ -149,18 +189,22 @@ def guarded(node: Aggregate, below: State, rules: Rules, shapes: Shapes) -> list
                 )
             )  # fmt: skip
     for _, expression in node.metrics:
-        refusals += _metric(expression, below, rules, shapes)
+        refusals += _metric(expression, below, rules, shapes, free)
     return refusals
 
 
-def _metric(expression: Expression, below: State, rules: Rules, shapes: Shapes) -> list[Refusal]:
+def _metric(
+    expression: Expression, below: State, rules: Rules, shapes: Shapes, free: set[Call]
+) -> list[Refusal]:
     """One metric: reductions, and known arithmetic over their results."""
     match expression:
         case Call() if expression.op in REDUCTIONS:
-            return _reduction(expression, below, rules, shapes)
+            return _reduction(expression, below, rules, shapes, free)
         case Call() if expression.op in ELEMENTWISE:
             return [
-                refusal for child in children(expression) for refusal in _metric(child, below, rules, shapes)
+                refusal
+                for child in children(expression)
+                for refusal in _metric(child, below, rules, shapes, free)
             ]
         case Literal():
             return []
@@ -176,7 +220,7 @@ def _metric(expression: Expression, below: State, rules: Rules, shapes: Shapes) 
             return []
 
 
-def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[Refusal]:
+def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes, free: set[Call]) -> list[Refusal]:
     problems = shapes.problems
     if call.op not in METRICS:
         sources = sorted(source for child in children(call) for source in shapes.value(child).sources)
@@ -185,7 +229,11 @@ def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[R
             rules.refuse(table, column, "metric", f"{call.op} may show a single row's value", _known())
         )
         return []
-    parts = reduced(call)
+    if conditional(call) is not None:
+        sources = frozenset(source for part in _direct(call).values for source in shapes.value(part).sources)
+        if not any(rules.transforms(sources, "")):
+            free.add(call)
+    parts = reduced(call, free)
     for part in parts.values:
         value = shapes.value(part)
         problems.extend(rules.reaches(value.sources))
@@ -199,22 +247,12 @@ def _reduction(call: Call, below: State, rules: Rules, shapes: Shapes) -> list[R
         return []
     refusals: list[Refusal] = []
     for conjunct in conjuncts(parts.where):
-        present = _present(conjunct, shapes)
-        if present is None:
+        known = present(shapes, conjunct)
+        if known is None:
             refusals += predicate(shapes, conjunct, f"where of {call.op}")
         else:
-            problems.extend(rules.reaches(present.sources))
+            problems.extend(rules.reaches(known.sources))
     return refusals
-
-
-def _present(conjunct: Expression, shapes: Shapes) -> Value | None:
-    """The value, where the condition is that it is there: to count rows so is to count the value."""
-    match conjunct:
-        case Call("NotNull", (Column() | Call() as value,)):
-            found = shapes.value(value)
-            return found if held(found) else None
-        case _:
-            return None
 
 
 def per_unit(node: Aggregate, below: State, rules: Rules, shapes: Shapes) -> tuple[State, list[Refusal]]:
@@ -245,7 +283,7 @@ def _unit_metric(
     if isinstance(expression, Literal):
         return shapes.value(expression), []
     if isinstance(expression, Call) and expression.op in PER_UNIT:
-        parts = reduced(expression)
+        parts = _direct(expression)
         values = [shapes.value(part) for part in parts.values]
         found = values[0] if values else Value(rows_of(below.units), AFFINE)
         if parts.where is None:

@@ -7,32 +7,32 @@ contribute is first bounded by buckets of units; only cells that the bound canno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blossom.plan.errors import PolicyError, SiteError
-from blossom.policy.dominance import Contributions, dominated_by, numbers, product
+from blossom.policy.dominance import Contributions, product
 from blossom.policy.facets import Facet
-from blossom.policy.sketch import Hashing, Words, fold
+from blossom.policy.keys import Index
+from blossom.policy.pairs import Collected, Pairs, joined
+from blossom.policy.sketch import Hashing, Sketches, Sums, Words
 from blossom.policy.states import Unit, null_column, unit_column
+from blossom.policy.weighing import Weighing
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Pairs = tuple[Ints, Words]
-"""Cells and their units, pair by pair."""
 
-CHUNK = 1 << 17
-"""Rows looked at together: what is made of them stays in the processor's cache."""
+CHUNK = 1 << 16
+"""Rows looked at together, at most: what is made of them stays in the processor's cache."""
+
+_SMALL = 1 << 14
+"""Batches smaller than this are joined first."""
 
 MOST_CELLS = 1 << 15
 """Cells with rows enough to leave, in one release: each costs a few kilobytes while it is judged."""
-
-_SPARSE = 1 << 22
-"""Above this many codes, combinations of keys are searched instead of looked up."""
 
 
 class Changed(SiteError):
@@ -40,61 +40,109 @@ class Changed(SiteError):
 
 
 class Track:
-    """One kind of unit on one facet, over the cells that are judged; arrays are (cells, buckets).
+    """One kind of unit on one facet, over the cells that are judged. Known once all rows were read:
 
     Attributes:
-        rows: Rows of each bucket.
+        rows: Rows of each cell that have a unit; shape (cells,), as all arrays but sketches, which are (cells, size).
         sketch: Sums of the units' hashes.
         contents: Sums of the contents' hashes, by the content's factors.
+        counts: Distinct units of each cell, exact below `least`; above it no more than there are.
+        few: The units of cells with fewer than `least`: what secondary suppression counts.
         sums: What the buckets contribute, by the content's factors.
-        counts: Distinct units of each cell, exact below `least`; known once all rows were read.
     """
+
+    rows: Ints
+    sketch: Sketches
+    counts: Ints
+    few: Pairs
 
     def __init__(self, facet: Facet, cells: int, hashing: Hashing, least: int) -> None:
         self.least = least
-        shape, whole = (cells, hashing.width), (cells, hashing.size)
-        self.rows = np.zeros(shape, np.int64)
-        self.sketch = np.zeros(whole, np.uint32)
-        self.contents = {
-            content.factors: np.zeros(whole, np.uint32) for content in facet.contents if content.labels
-        }
+        self.contents: dict[tuple[str, ...], Sketches] = {}
         self.sums = {
-            content.factors: Contributions(content.weights, shape, computed=content.computed)
+            content.factors: Contributions(content.weights, (cells, hashing.width), computed=content.computed)
             for content in facet.contents
-            if content.weights
+            if content.weights or content.computed
         }
-        self.counts = np.zeros(shape[0], np.int64)
-        self.pairs: list[Pairs] = []
-        self._open = np.ones(shape[0], np.bool_)
+        self.folded = {content.factors: Sums(cells, hashing) for content in facet.contents if content.labels}
+        """Of contents, while rows are read."""
+        self._units = Units(cells, hashing, least)
 
     def like(self, other: Track) -> None:
         """Go on from what another track has counted."""
-        self.rows, self.sketch = other.rows.copy(), other.sketch.copy()
-        self.pairs, self._open = list(other.pairs), other._open.copy()
+        self._units = other._units.copy()
 
-    def add(self, slots: Ints, turns: Sequence[Ints], hashes: Words) -> None:
-        """Count rows: the slot (cell and bucket) of each, its slots in the sketches, and its unit's hash."""
-        width = self.rows.shape[1]
-        self.rows += np.bincount(slots, minlength=self.rows.size).reshape(self.rows.shape)
-        fold(self.sketch, turns, hashes)
-        if self._open.any():
-            self._open &= np.count_nonzero(self.rows, axis=1) < self.least
-            cells = slots // width
-            few = self._open[cells]
-            if few.any():
-                self.pairs.append(distinct(cells[few], hashes[few]))
+    def add(self, cells: Ints, slots: Sequence[Ints], hashes: Words) -> None:
+        """Count rows: the cell of each, its slots in the sketches, and its unit's hash."""
+        self._units.add(cells, slots, hashes)
 
     def settle(self) -> None:
-        """Count the units."""
-        self.counts = np.count_nonzero(self.rows, axis=1).astype(np.int64)
-        cells, units = joined(self.pairs)
-        exact = np.bincount(cells, minlength=len(self.counts))
-        self.counts[self._open] = exact[self._open]
-        # the units of cells with too few: what secondary suppression counts
-        few = self.counts < self.least
-        inside = few[cells]
-        self.few: list[Pairs] = [(cells[inside], units[inside])]
-        self.pairs = []
+        """No more rows come."""
+        self.rows, self.sketch, self.counts, self.few = self._units.settled()
+
+    def share(self, other: Track) -> None:
+        """The rows are those of another track, settled before."""
+        self.rows, self.sketch, self.counts, self.few = other.rows, other.sketch, other.counts, other.few
+
+    def close(self) -> None:
+        """Make sketches of the contents."""
+        self.contents = {factors: sums.sketches() for factors, sums in self.folded.items()}
+        self.folded = {}
+
+
+class Units:
+    """The units of the rows seen so far, cell by cell.
+
+    Buckets tell units apart without a dictionary: as soon as a cell fills `least` of them it has enough. Until then its units are
+    collected one by one.
+    """
+
+    def __init__(self, cells: int, hashing: Hashing, least: int) -> None:
+        self._least = least
+        self._sums = Sums(cells, hashing)
+        self._rows = np.zeros(cells, np.int64)
+        self._open = np.ones(cells, np.bool_)
+        self._opened = cells
+        self._unsure = 0
+        self._pairs = Collected()
+
+    def copy(self) -> Units:
+        """The same, to go on from apart."""
+        copied = copy(self)
+        copied._sums, copied._pairs = self._sums.copy(), self._pairs.copy()
+        copied._rows, copied._open = self._rows.copy(), self._open.copy()
+        return copied
+
+    def add(self, cells: Ints, slots: Sequence[Ints], hashes: Words) -> None:
+        """Take in rows: the cell of each, its slots in the sketches, and its unit's hash."""
+        self._rows += np.bincount(cells, minlength=len(self._rows))
+        self._sums.add(slots, hashes)
+        if not self._opened:
+            return
+        self._unsure += len(cells)
+        if self._unsure >= self._opened:  # else a look at all open cells would cost more than it saves
+            self._look()
+            if not self._opened:
+                return
+        few = self._open[cells]
+        self._pairs.add(cells[few], hashes[few])
+
+    def _look(self) -> None:
+        places = np.flatnonzero(self._open)
+        self._open[places[self._sums.filled(places) >= self._least]] = False
+        self._opened, self._unsure = int(np.count_nonzero(self._open)), 0
+
+    def settled(self) -> tuple[Ints, Sketches, Ints, Pairs]:
+        """Rows, sketches, counts of units, and the units of the cells with few."""
+        places = np.arange(len(self._rows))
+        # a bucket that was filled may have come to zero again; what was counted before holds
+        counts = np.maximum(self._sums.filled(places), self._least)
+        cells, units = self._pairs.pairs()
+        inside = self._open[cells]
+        cells, units = cells[inside], units[inside]
+        counts[self._open] = np.bincount(cells, minlength=len(counts))[self._open]
+        few = (counts < self._least)[cells]
+        return self._rows, self._sums.sketches(), counts, (cells[few], units[few])
 
 
 class Cells:
@@ -120,7 +168,8 @@ class Cells:
         self.units, self.facets = tuple(units), tuple(facets)
         self._controls = controls
         self._hashing = hashing
-        self._index = _Index(keys, self.number)
+        self._index = Index(keys, self.number)
+        self._keys = [f"__key_{i}" for i in range(keys.num_columns)]
         least = min((unit.min_group for unit in self.units), default=1)
         self.judged = np.flatnonzero(controls[0] >= max(least, 1))
         """The cells with as many rows as the smallest group has units; no other can leave."""
@@ -131,13 +180,14 @@ class Cells:
             )
         self._place = np.full(self.number + 1, -1, np.int64)
         self._place[self.judged] = np.arange(len(self.judged))
+        self._partly = len(self.judged) < self.number
         self.tracks = tuple(
             tuple(Track(facet, len(self.judged), hashing, max(unit.min_group, 1)) for facet in self.facets)
             for unit in self.units
         )
         """For each kind of unit one track a facet."""
         self._apart = [[number == 0 for number in range(len(self.facets))] for _ in self.units]
-        self._tiny: list[list[Pairs]] = [[] for _ in self.units]
+        self._tiny = [Collected() for _ in self.units]
         self.dominated: Bools = np.zeros(len(self.judged), np.bool_)
         """Of the judged cells: in which one unit outweighs the others."""
 
@@ -161,31 +211,39 @@ class Cells:
                 if own:
                     track.settle()
                 else:
-                    track.rows, track.sketch, track.counts = (
-                        tracks[0].rows,
-                        tracks[0].sketch,
-                        tracks[0].counts,
-                    )
+                    track.share(tracks[0])
+                track.close()
         self._weigh(rows)
 
     def _weigh(self, rows: Callable[[], Iterable[pa.RecordBatch]]) -> None:
         """Who dominates? Buckets of units clear most cells; the others are looked at unit by unit."""
-        suspects = np.zeros(len(self.judged), np.bool_)
+        suspects = np.zeros(
+            len(self.judged) + 1, np.bool_
+        )  # the last one stands for cells that are not judged
         for tracks in self.tracks:
             for track in tracks:
                 if track.least > 1:
                     for sums in track.sums.values():
-                        suspects |= sums.dominated(track.rows, track.least) & (track.counts >= track.least)
-        if suspects.any():
-            weighing = Weighing(self, np.flatnonzero(suspects))
-            counted = [np.zeros(self.number, np.int64) for _ in self.facets]
-            for chunk in chunks(rows()):
-                cells, masks = self._seen(chunk, counted)
-                for i in range(len(self.units)):
-                    hashes, there = self._unit_hashes(chunk, i)
-                    weighing.add(i, chunk, self._place[cells], hashes, there, masks)
-            self._compare(counted)
-            self.dominated = weighing.dominated()
+                        suspects[:-1] |= sums.dominated(track.least) & (track.counts >= track.least)
+        if not suspects.any():
+            return
+        weighing = Weighing(self.units, self.facets, len(self.judged))
+        counted = [np.zeros(self.number, np.int64) for _ in self.facets]
+        for chunk in chunks(rows()):
+            cells, masks = self._seen(chunk, counted)
+            places = self._place[cells]
+            chosen = np.flatnonzero(suspects[places])
+            if not len(chosen):
+                continue
+            own = chunk.take(pa.array(chosen))
+            for i in range(len(self.units)):
+                hashes, there = self._unit_hashes(own, i)
+                weighing.add(
+                    i, own, places[chosen], hashes, there,
+                    [None if mask is None else mask[chosen] for mask in masks],
+                )  # fmt: skip
+        self._compare(counted)
+        self.dominated = weighing.dominated()
 
     def _compare(self, counted: Sequence[Ints]) -> None:
         if not all(np.array_equal(a, b) for a, b in zip(counted, self._controls, strict=True)):
@@ -193,7 +251,7 @@ class Cells:
 
     def _seen(self, chunk: pa.RecordBatch, counted: list[Ints]) -> tuple[Ints, list[Bools | None]]:
         """Each row's cell, and which rows each facet holds (None: all)."""
-        cells = self._index.cells(chunk)
+        cells = self._index.cells([chunk.column(name) for name in self._keys], chunk.num_rows)
         masks = [_mask(chunk, facet) for facet in self.facets]
         whole = None
         for number, mask in enumerate(masks):
@@ -208,15 +266,21 @@ class Cells:
 
     def _add(self, chunk: pa.RecordBatch, counted: list[Ints]) -> None:
         cells, masks = self._seen(chunk, counted)
-        places = self._place[cells]
+        partly = self._partly or bool((cells == self.number).any())
+        places = self._place[cells] if partly else cells
+        outside = places < 0 if partly else None
+        if outside is not None and not outside.any():
+            outside = None
         for i in range(len(self.units)):
             hashes, there = self._unit_hashes(chunk, i)
-            small = places < 0
-            if small.any():
-                small &= cells < self.number
-                small = small if there is None else small & there
-                self._tiny[i].append(distinct(cells[small], hashes[small]))
-            self._fill(chunk, i, places, hashes, there, masks)
+            usable = there
+            if outside is not None:
+                small = outside & (cells < self.number)
+                if there is not None:
+                    small &= there
+                self._tiny[i].add(cells[small], hashes[small])
+                usable = ~outside if there is None else there & ~outside
+            self._fill(chunk, i, places, hashes, usable, masks)
 
     def _unit_hashes(self, chunk: pa.RecordBatch, i: int) -> tuple[Words, Bools | None]:
         """The hash of each row's unit, and which rows have one (None: all)."""
@@ -227,15 +291,13 @@ class Cells:
         missing = values.is_null().to_numpy(zero_copy_only=False)
         null = chunk.column(null_column(i)).fill_null(0).to_numpy(zero_copy_only=False) == 1
         hashes = np.where(missing, self._hashing.null, hashes)
-        return hashes, ~missing | null
+        there = ~missing | null
+        return hashes, None if there.all() else there
 
     def _fill(
-        self, chunk: pa.RecordBatch, i: int, places: Ints, hashes: Words, there: Bools | None,
+        self, chunk: pa.RecordBatch, i: int, places: Ints, hashes: Words, usable: Bools | None,
         masks: Sequence[Bools | None],
     ) -> None:  # fmt: skip
-        usable = places >= 0 if there is None else (places >= 0) & there
-        whole = bool(usable.all())
-        slots = places * self._hashing.width + self._hashing.buckets(hashes)
         turns = self._hashing.slots(places, hashes)
         tracks, apart = self.tracks[i], self._apart[i]
         # the first facet comes last: a facet that turns out to be smaller goes on from what the first one was before
@@ -244,10 +306,10 @@ class Cells:
             if mask is not None and not apart[number]:
                 apart[number] = True
                 track.like(tracks[0])
-            chosen = None if whole and mask is None else usable if mask is None else usable & mask
-            at, own, into = slots, hashes, turns
+            chosen = usable if mask is None else mask if usable is None else usable & mask
+            at, own, into = places, hashes, turns
             if chosen is not None:
-                at, own, into = slots[chosen], hashes[chosen], [turn[chosen] for turn in turns]
+                at, own, into = places[chosen], hashes[chosen], [turn[chosen] for turn in turns]
             if apart[number]:
                 track.add(at, into, own)
             for content in facet.contents:
@@ -255,9 +317,9 @@ class Cells:
                 if chosen is not None:
                     values = values.filter(pa.array(chosen))
                 if content.labels:
-                    fold(track.contents[content.factors], into, self._hashing.contents(own, values))
-                if content.weights:
-                    track.sums[content.factors].add(at, values)
+                    track.folded[content.factors].add(into, self._hashing.contents(own, values))
+                if content.factors in track.sums:
+                    track.sums[content.factors].add(into[0], values)
 
     # ---- what the rules ask
 
@@ -271,129 +333,8 @@ class Cells:
 
     def small(self, i: int) -> Pairs:
         """The units of kind `i` in cells with too few of them, as (cell, unit) pairs; cells are those of the query."""
-        return joined(
-            [*self._tiny[i], *((self.judged[cells], units) for cells, units in self.tracks[i][0].few)]
-        )
-
-
-class Weighing:
-    """A second look at some cells, unit by unit."""
-
-    def __init__(self, cells: Cells, suspects: Ints) -> None:
-        self._cells = cells
-        self._suspect = np.zeros(len(cells.judged), np.bool_)
-        self._suspect[suspects] = True
-        self._taken: dict[tuple[int, int, tuple[str, ...]], list[tuple[Ints, Words, Floats]]] = {}
-
-    def add(
-        self, i: int, chunk: pa.RecordBatch, places: Ints, hashes: Words, there: Bools | None,
-        masks: Sequence[Bools | None],
-    ) -> None:  # fmt: skip
-        """Take in the rows of one chunk."""
-        chosen = (places >= 0) & self._suspect[places]
-        if there is not None:
-            chosen &= there
-        for number, facet in enumerate(self._cells.facets):
-            mask = masks[number]
-            own = chosen if mask is None else chosen & mask
-            if not own.any():
-                continue
-            for content in facet.contents:
-                if content.weights:
-                    values = numbers(chunk.column(content.factors[0]).filter(pa.array(own)))
-                    taken = self._taken.setdefault((i, number, content.factors), [])
-                    taken.append((places[own], hashes[own], values))
-
-    def dominated(self) -> Bools:
-        """Which cells one unit dominates."""
-        found = np.zeros(len(self._suspect), np.bool_)
-        for (i, number, factors), parts in self._taken.items():
-            least = self._cells.units[i].min_group
-            content = next(one for one in self._cells.facets[number].contents if one.factors == factors)
-            places = np.concatenate([part[0] for part in parts])
-            order = np.argsort(places, kind="stable")
-            units = np.concatenate([part[1] for part in parts])[order]
-            values = np.concatenate([part[2] for part in parts])[order]
-            own, starts = np.unique(places[order], return_index=True)
-            for place, start, stop in zip(own, starts, [*starts[1:], len(places)], strict=True):
-                _, unit = np.unique(units[start:stop], return_inverse=True)
-                found[place] |= dominated_by(
-                    values[start:stop], unit, content.weights, least, computed=content.computed
-                )
-        return found
-
-
-class _Index:
-    """Finds the cell of a row by its keys."""
-
-    def __init__(self, keys: pa.Table, number: int) -> None:
-        self._number = number
-        self._values: list[pa.Array] = []
-        self._strides: list[int] = []
-        codes = np.zeros(number, np.int64)
-        size = 1
-        for i, column in enumerate(keys.columns):
-            values = _key(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-            distinct_ = values.unique()
-            self._values.append(distinct_)
-            self._strides.append(size)
-            codes += _codes(values, distinct_, i) * size
-            size *= max(len(distinct_), 1)
-        if size > 1 << 62:
-            raise PolicyError(
-                "too many combinations of group keys to be judged", hint="group by fewer columns"
-            )
-        self._order = np.argsort(codes, kind="stable")
-        self._sorted = codes[self._order]
-        self._table: Ints | None = None
-        if size <= _SPARSE:
-            self._table = np.full(size, number, np.int64)
-            self._table[codes] = np.arange(number)
-
-    def cells(self, chunk: pa.RecordBatch) -> Ints:
-        """The cell of each row; the number of cells for rows of none."""
-        if not self._values:
-            return np.zeros(chunk.num_rows, np.int64)
-        codes = np.zeros(chunk.num_rows, np.int64)
-        unknown: Bools | None = None
-        for i, (values, stride) in enumerate(zip(self._values, self._strides, strict=True)):
-            own = _codes(_key(chunk.column(f"__key_{i}")), values, i)
-            if len(own) and own.min() < 0:
-                unknown = own < 0 if unknown is None else unknown | (own < 0)
-            codes += own * stride
-        if unknown is not None:
-            codes[unknown] = 0
-        if not self._number:
-            return np.zeros(chunk.num_rows, np.int64)
-        if self._table is not None:
-            found = self._table[codes]
-        else:
-            at = np.minimum(np.searchsorted(self._sorted, codes), self._number - 1)
-            found = np.where(self._sorted[at] == codes, self._order[at], self._number)
-        if unknown is not None:
-            found[unknown] = self._number
-        return found
-
-
-def _key(values: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_floating(values.type):
-        return pc.call_function("add", [values, pa.scalar(0.0, values.type)])  # -0.0 and 0.0 are one group
-    return values
-
-
-def _codes(values: pa.Array, distinct_: pa.Array, i: int) -> Ints:
-    try:
-        found = pc.call_function(
-            "index_in", [values], pc.SetLookupOptions(value_set=distinct_.cast(values.type))
-        )
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise PolicyError(
-            f"groups by a key of type {values.type} cannot be told apart (key {i + 1})",
-            hint="group by plain values",
-        ) from error
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        cells, units = self.tracks[i][0].few
+        return joined([self._tiny[i].pairs(), (self.judged[cells], units)])
 
 
 def _mask(chunk: pa.RecordBatch, facet: Facet) -> Bools | None:
@@ -412,7 +353,7 @@ def _mask(chunk: pa.RecordBatch, facet: Facet) -> Bools | None:
 
 
 def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches large enough to be worth a look."""
+    """The same rows in batches that are worth a look and stay in the processor's cache."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -420,24 +361,17 @@ def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             continue
         waiting.append(batch)
         rows += batch.num_rows
-        if rows >= CHUNK:
-            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+        if rows >= _SMALL:
+            yield from _pieces(waiting, rows)
             waiting, rows = [], 0
     if waiting:
-        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+        yield from _pieces(waiting, rows)
 
 
-def distinct(cells: Ints, units: Words) -> Pairs:
-    """The distinct pairs of cell and unit."""
-    order = np.lexsort((units, cells))
-    cells, units = cells[order], units[order]
-    first = np.ones(len(cells), np.bool_)
-    first[1:] = (cells[1:] != cells[:-1]) | (units[1:] != units[:-1])
-    return cells[first], units[first]
-
-
-def joined(parts: Sequence[Pairs]) -> Pairs:
-    """The distinct pairs of several parts."""
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros(0, np.uint64)
-    return distinct(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
+def _pieces(batches: list[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    joined_ = batches if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()
+    for batch in joined_:
+        parts = -(-batch.num_rows // CHUNK)
+        size = -(-batch.num_rows // parts)
+        for start in range(0, batch.num_rows, size):
+            yield batch if parts == 1 else batch.slice(start, size)

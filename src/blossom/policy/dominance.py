@@ -3,8 +3,9 @@
 The p-percent rule of official statistics (Willenborg and de Waal, "Elements of Statistical Disclosure Control", 2001): whoever is
 the second largest could work out the largest to within p percent where all the others together contribute less than p percent of it.
 Contributions are absolute: sums of |x| for sums and means, of squared deviations from the cell's mean for variances and
-covariances. Values that are not finite count as 0: a figure made of them has no value. But where a computed value is not finite for
-a few units only, the figure tells that they are beyond a threshold that the user chose (x * 1e300 overflows), so these dominate.
+covariances. Values that are not finite count as 0: a figure made of them has no value. But where a value is not finite for
+a few units only, the figure tells of these alone (or that they are beyond a threshold: x * 1e300 overflows), so these dominate. So do the few whose values are not 0 where all others' are:
+a sum of salary times a rare flag describes those who have it, and no one else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blossom.policy.facets import Weight
+from blossom.policy.scatter import Scatter
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -59,46 +61,48 @@ class Contributions:
         self._shape = shape
         self._computed = computed
         self._wild: Ints | None = None
-        self._size = np.zeros(shape) if "size" in weights else None
-        self._sum = np.zeros(shape) if "spread" in weights else None
-        self._square = np.zeros(shape) if "spread" in weights else None
+        self._size = Scatter(shape, np.float64) if "size" in weights else None
+        self._spread = tuple(Scatter(shape, np.float64) for _ in range(3)) if "spread" in weights else None
+        """Rows, sums and sums of squares."""
         self._shift: float | None = None
 
     def add(self, slots: Ints, values: pa.Array) -> None:
         """Take in values by slot (cell and bucket)."""
         x = numbers(values)
-        length = self._shape[0] * self._shape[1]
         finite = np.isfinite(x)
         if not finite.all():
             if self._computed:
-                wild = np.bincount(slots[~finite], minlength=length).reshape(self._shape)
-                self._wild = wild if self._wild is None else self._wild + wild
+                if self._wild is None:
+                    self._wild = np.zeros(self._shape, np.int64)
+                np.add.at(self._wild.reshape(-1), slots[~finite], 1)
             x = np.where(finite, x, 0.0)
         if self._size is not None:
-            self._size += np.bincount(slots, np.abs(x), length).reshape(self._shape)
-        if self._sum is not None and self._square is not None:
+            self._size.add(slots, np.abs(x))
+        if self._spread is not None:
             if self._shift is None:
                 self._shift = float(x.mean()) if len(x) else 0.0
             with np.errstate(over="ignore", invalid="ignore"):
                 x = x - self._shift
-                self._sum += np.bincount(slots, x, length).reshape(self._shape)
-                self._square += np.bincount(slots, x * x, length).reshape(self._shape)
+                for part, of in zip(self._spread, (np.ones(len(x)), x, x * x), strict=True):
+                    part.add(slots, of)
 
-    def dominated(self, rows: Ints, least: int) -> Bools:
+    def dominated(self, least: int) -> Bools:
         """In which cells a unit may dominate: surely in no other. A bucket holds at least what its largest unit contributes."""
         found = np.zeros(self._shape[0], np.bool_)
         if self._wild is not None:
             wild = np.count_nonzero(self._wild, axis=1)
             found |= (wild > 0) & (wild < least)
         if self._size is not None:
-            found |= dominated(self._size)
-        if self._sum is not None and self._square is not None:
-            counts = rows.astype(np.float64)
-            spread = _spread(counts, self._sum, self._square)
+            sums = self._size.sums
+            some = np.count_nonzero(sums, axis=1)
+            found |= dominated(sums) | ((some > 0) & (some < least))
+        if self._spread is not None:
+            rows, sums, squares = (part.sums for part in self._spread)
+            spread = _spread(rows, sums, squares)
             with np.errstate(over="ignore", invalid="ignore"):
                 # far from the values' common mean, a cell's own deviations drown in rounding
-                unclear = ~(self._square.sum(axis=1) <= _CLEAR * spread.sum(axis=1))
-            found |= dominated(spread) | (unclear & (self._square != 0).any(axis=1))
+                unclear = ~(squares.sum(axis=1) <= _CLEAR * spread.sum(axis=1))
+            found |= dominated(spread) | (unclear & (squares != 0).any(axis=1))
         return found
 
 
@@ -119,8 +123,10 @@ def dominated_by(
         if computed and len(np.unique(unit[~finite])) < least:
             return True
         values = np.where(finite, values, 0.0)
-    if "size" in weights and dominated(_sums(unit, np.abs(values)))[0]:
-        return True
+    if "size" in weights:
+        sizes = _sums(unit, np.abs(values))
+        if dominated(sizes)[0] or 0 < np.count_nonzero(sizes) < least:
+            return True
     if "spread" not in weights:
         return False
     x = values - values.mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal as OneOf
 
@@ -31,7 +31,7 @@ class Content:
         labels: The stored columns that it depends on: under each of them the ledger compares it with what other figures are
             made of. None where it is made of other contents, which are compared.
         weights: How units contribute to the figures folded from it.
-        computed: Whether it is computed, and no stored column as it is.
+        computed: Whether a few units may make it NaN or infinite by themselves: whether they do would be told of them alone.
     """
 
     factors: tuple[str, ...]
@@ -63,9 +63,11 @@ class Facets:
 
     Attributes:
         below: The state of its input.
+        free: Conditional reductions whose condition needs no guard.
     """
 
     below: State
+    free: Collection[Call] = ()
     _facets: dict[tuple[frozenset[str], frozenset[str]], tuple[Facet, Expression | None]] = field(
         default_factory=dict
     )
@@ -81,7 +83,7 @@ class Facets:
             self._take(call)
 
     def _take(self, call: Call) -> None:
-        parts = reduced(call)
+        parts = reduced(call, self.free)
         values = [value for value in dict.fromkeys(parts.values) if columns(value)]
         condition = parts.where
         where: list[str] = [] if parts.where is None else [self._boolean(parts.where)]
@@ -98,6 +100,8 @@ class Facets:
             present.append(name)
             if _folds(call):
                 contents += self._contents(name, value, weight)
+        if call.op in _PRODUCTS and len(parts.values) == 2:
+            contents += self._terms(Call("Multiply", parts.values, "float64"), frozenset({"size"}))
         facet = self._facet(tuple(where), tuple(present), condition)
         merged = {content.factors: content for content in facet.contents}
         for content in contents:
@@ -137,20 +141,28 @@ class Facets:
         weights: frozenset[Weight] = frozenset()
         if weight is not None and _number(value):
             weights = frozenset({weight})
-        bare = isinstance(value, Column) and self.below.value(value.name).bare is not None
-        found = [Content((name,), weights=weights, computed=not bare)]
+        # what the whole weighs is no matter: the sum is made of the terms' sums. That one weighs too much in a combination of a
+        # user's choice would be an answer about its values.
+        whole = Content((name,), computed=True)
+        return [whole, *self._terms(value, weights)]
+
+    def _terms(self, value: Expression, weights: frozenset[Weight]) -> list[Content]:
+        found: list[Content] = []
         for term in terms(value) if _number(value) else {(value,)}:
             if term:
                 factors = tuple(sorted(self._value(factor) for factor in term))
                 labels = frozenset(label for factor in term for label in self._labels(factor))
                 # a shift, or another column added, hides who dominates a term: it can be taken away again
-                found.append(Content(factors, labels, weights, computed=not bare))
+                found.append(Content(factors, labels, weights, computed=True))
         return found
 
     def _labels(self, value: Expression) -> frozenset[str]:
         sources = {source for column in columns(value) for source in self.below.value(column.name).sources}
         return frozenset(".".join(source) for source in sources) or frozenset({""})
 
+
+_PRODUCTS = ("Covariance", "Correlation")
+"""Of these, with the means, a sum of products can be made."""
 
 MOST_TERMS = 64
 """Terms of a folded value; a product of longer sums is refused."""

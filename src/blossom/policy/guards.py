@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from blossom.plan.expressions import Call, Column, Expression, Named, Subquery, transform
@@ -57,6 +57,9 @@ class Guarded:
     root: Relation
 
 
+NOTHING_FREE: Mapping[int, Collection[Call]] = {}
+
+
 def guard(
     root: Relation,
     states: Mapping[int, State],
@@ -64,6 +67,7 @@ def guard(
     prefix: str = "guarded_",
     *,
     carry: bool = False,
+    free: Mapping[int, Collection[Call]] = NOTHING_FREE,
 ) -> Guarded:
     """Cut a judged fragment at its guarded aggregates.
 
@@ -73,11 +77,12 @@ def guard(
         aggregates: The nodes to guard, inner ones first.
         prefix: Of the keys of stages.
         carry: Give the remaining plan hidden columns for its units.
+        free: By the id of an aggregate, conditional reductions whose condition needs no guard.
     """
     cutter = Cutter(states)
     stages: list[Stage] = []
     for number, node in enumerate(aggregates):
-        stage = _stage(f"{prefix}{number}", node, cutter)
+        stage = _stage(f"{prefix}{number}", node, cutter, free.get(id(node), ()))
         stages.append(stage)
         cutter.received(node, stage)
     if carry:
@@ -188,16 +193,16 @@ def carried(unit: Unit, index: int) -> Carrier:
     return Carrier(Column(unit_column(index), unit.dtype), Column(null_column(index), "int8"))
 
 
-def _stage(key: str, node: Aggregate, cutter: Cutter) -> Stage:
+def _stage(key: str, node: Aggregate, cutter: Cutter, free: Collection[Call]) -> Stage:
     below = cutter.states[id(node.input)]
     carried_ = cutter.rebuilt(node, (cutter.carry(node.input),))
     plain = cutter.rebuilt(node, (cutter.cut(node.input),))
     assert isinstance(carried_, Aggregate)
     assert isinstance(plain, Aggregate)
-    facets = Facets(below)
+    facets = Facets(below, free)
     facets.take_all(call for _, expression in carried_.metrics for call in reductions(expression))
     found = facets.found()
-    controls = tuple((facet.control, Call("CountStar", (condition,), "int64")) for facet, condition in found)
+    controls = tuple((facet.control, _count(condition)) for facet, condition in found)
     keys: list[Named] = [(f"__key_{i}", value) for i, (_, value) in enumerate(carried_.groups)]
     units: list[Named] = [
         named
@@ -217,3 +222,12 @@ def _stage(key: str, node: Aggregate, cutter: Cutter) -> Stage:
         node.schema,
         tuple(sorted({unit.table for unit in below.units})),
     )
+
+
+def _count(condition: Expression | None) -> Call:
+    """A count of the rows of a facet; engines count what is not null faster than what meets a condition."""
+    match condition:
+        case Call("NotNull", (Column() | Call() as value,)):
+            return Call("Count", (value, None), "int64")
+        case _:
+            return Call("CountStar", (condition,), "int64")

@@ -86,7 +86,7 @@ class JoinRule:
             value = Value(value.sources | follows)
         linked = self._linked.get(index)
         if linked and value.sources:
-            # Which rows of an open table meet a private one is a secret: a flag of it would count them.
+            # Which rows of an open table meet a private one is a secret, unless its key is free: a flag of it would count them.
             value = replace(value, sources=value.sources | linked)
         self._views[index, name] = value
         return value
@@ -121,7 +121,7 @@ class JoinRule:
             for reference in looked_up:
                 if reference is not None:
                     self.refusals += self.rules.key(reference, "key of a join")
-                    self._linked[public[0]] = rows_of(self._units)
+            self._linked[public[0]] = self._meeting(frozenset(filter(None, looked_up)))
             self._views = {key: value for key, value in self._views.items() if key[0] != public[0]}
             return
         used: frozenset[Reference] = frozenset()
@@ -147,6 +147,10 @@ class JoinRule:
         if self.states[public].value(other.name).bare is None:
             return None
         return self._view(own.input, own.name).bare
+
+    def _meeting(self, keys: frozenset[Reference]) -> frozenset[Reference]:
+        """What it depends on which rows of an open table meet a private one: of free keys nothing that they do not tell."""
+        return rows_of(self._units) if any(self.rules.transforms(keys, "")) else keys
 
     def _unique(self, public: int, pairs: Sequence[tuple[Column, Column]]) -> bool:
         """Whether every row meets at most one row of the public side."""

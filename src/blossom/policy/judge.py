@@ -88,7 +88,7 @@ def judge(
     tables = tuple(sorted(judging.tables.union(*(kept[key].tables for key in judging.received))))
     if refusals:
         return Verdict(site, refusals, None, judging.uses(), tables, None)
-    plan = guard(fragment, judging.states, judging.guarded)
+    plan = guard(fragment, judging.states, judging.guarded, free=judging.free)
     guarded_before = any(kept[key].guarded for key in judging.received)
     aggregates = bool(plan.stages) or guarded_before
     release = "rows" if flow is not None and flow.tables else "aggregates" if aggregates else "public"
@@ -139,7 +139,8 @@ def keep(
     if refusals or flow is None:
         raise PolicyError(f"the policy of {site} refuses this fragment", refusals, where=site)
     # with something pending no guard can stand above, so nobody will ask for the units
-    plan = guard(fragment, judging.states, judging.guarded, carry=state.private and not state.pending)
+    carry = state.private and not state.pending
+    plan = guard(fragment, judging.states, judging.guarded, carry=carry, free=judging.free)
     behind = frozenset(judging.tables).union(*(kept[key].tables for key in judging.received))
     guarded = bool(plan.stages) or any(kept[key].guarded for key in judging.received)
     return plan, Kept(replace(state, carriers=None), flow, behind, guarded)

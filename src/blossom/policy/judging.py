@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
 from blossom.plan.errors import PlanError, Refusal
-from blossom.plan.expressions import Column, Subquery
+from blossom.plan.expressions import Call, Column, Subquery, conjuncts
 from blossom.plan.lineage import Flow, Tracer, correlated, subqueries
 from blossom.plan.relations import (
     Aggregate,
@@ -38,8 +38,8 @@ from blossom.policy.aggregates import guarded, per_unit, row_like
 from blossom.policy.joins import JoinRule
 from blossom.policy.kept import NOTHING_KEPT, Kept
 from blossom.policy.rules import Rules
-from blossom.policy.shape import Shapes, predicate
-from blossom.policy.states import PUBLIC, RESERVED, State, Value
+from blossom.policy.shape import Shapes, predicate, present
+from blossom.policy.states import PUBLIC, RESERVED, State, Value, stored
 from blossom.policy.units import scanned
 
 UseState = OneOf["raw", "mixed", "guarded", "steers"]
@@ -79,6 +79,7 @@ class Judging:
         self.states: dict[int, State] = {}
         self.refusals: list[Refusal] = []
         self.guarded: list[Aggregate] = []
+        self.free: dict[int, set[Call]] = {}
         self.tables: set[str] = set()
         self._depth = 0
         self._tracer = Tracer(kept={key: one.flow for key, one in kept.items()})
@@ -236,8 +237,13 @@ class Judging:
         if not below.private:
             return State(keys=below.keys)
         shapes = self._shapes(below)
-        for expression in node.predicates:
-            self.refusals += predicate(shapes, expression, "filter")
+        for conjunct in (part for expression in node.predicates for part in conjuncts(expression)):
+            known = present(shapes, conjunct)
+            if known is None:
+                self.refusals += predicate(shapes, conjunct, "filter")
+            else:
+                self.refusals += self.rules.predicates(stored(known.sources), "filter")
+                shapes.problems.extend(self.rules.reaches(known.sources))
         return replace(below, pending=(*below.pending, *dict.fromkeys(shapes.problems)), carriers=None)
 
     def join(self, node: Join) -> State:
@@ -261,7 +267,7 @@ class Judging:
             state, refusals = per_unit(node, below, self.rules, shapes)
             self.refusals += refusals
             return state
-        self.refusals += guarded(node, below, self.rules, shapes)
+        self.refusals += guarded(node, below, self.rules, shapes, self.free.setdefault(id(node), set()))
         problems = tuple(dict.fromkeys(shapes.problems))
         if self._depth and correlated(node):
             # Its value differs from row to row of the query around it: no stage of its own, and one release a row.

@@ -5,7 +5,9 @@ figure is compared with all of them: where its rows are those of a known figure 
 of the two would describe these few. Where the rows are the same in number, unit by unit, the values that both figures fold must be
 the same, or differ in at least `min_group` units.
 
-The search finds every such pair without looking at all: two sketches that differ in fewer than k buckets agree in at least one of
+Two more searches go beyond pairs: `triples` for sums and differences of two figures, `span` for combinations of any number of them.
+
+The search for pairs finds every such pair without looking at all: two sketches that differ in fewer than k buckets agree in at least one of
 any k buckets that the known one fills. So a known figure is entered in an index under k of its filled buckets, and a new one is
 looked up under all of its own. Known figures that fill fewer than k buckets are few units' and are compared one by one, with new
 ones that fill few buckets too.
@@ -13,13 +15,15 @@ ones that fill few buckets too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blossom.policy.sketch import Sketches, differing
+from blossom.policy.sketch import TURNS, Sketches, differing
+from blossom.policy.span import Span
+from blossom.policy.triples import Triple, Triples
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -56,11 +60,16 @@ class Figure:
         apart = int(differing(self.rows, other.rows))
         if apart:
             return apart < least
+        # whatever the columns are called: two that are equal but for a few people tell about these few
+        known = _distinct(other.contents.values())
         return any(
-            0 < differing(own, other.contents[label]) < least
-            for label, own in self.contents.items()
-            if label in other.contents
+            0 < differing(own, one) < least for own in _distinct(self.contents.values()) for one in known
         )
+
+    def multiplied(self, label: str) -> bool:
+        """Whether the column is folded as a factor beside another."""
+        own = self.contents[label]
+        return any(other != label and np.array_equal(own, one) for other, one in self.contents.items())
 
     def covers(self, other: Figure) -> bool:
         """Whether releasing `other` after this one tells nothing new to the ledger."""
@@ -89,13 +98,31 @@ class Book:
         self._owners = np.zeros(0, np.int64)
         self._thin = np.zeros(0, np.int64)
         self._indexed = 0
+        self._signed = 0
+        self._folded: dict[int, dict[str, list[Sketch]]] = {}
+        """Sketches of the values folded over the same rows, by the number of the first figure over them."""
+        self._triples = Triples(width)
+        self._span = Span(width)
+        self._equations: dict[str, Span] = {}
+        """For each column what is known of its values: each figure that folds it is an equation."""
+        self._multiplied: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.figures)
 
     def add(self, figures: Sequence[Figure]) -> None:
-        """Take in released figures."""
+        """Take in the figures of one release."""
         self.figures.extend(figures)
+        if figures:
+            self._span.release(
+                np.stack([figure.rows for figure in figures]),
+                np.array([figure.least for figure in figures], np.int64),
+            )
+        for figure in figures:
+            for label, own in figure.contents.items():
+                self._equation(label).release(own[None, :], np.array([figure.least], np.int64))
+                if figure.multiplied(label):
+                    self._multiplied.add(label)
 
     def near(self, rows: Sketches, least: int) -> list[Ints]:
         """For each of some sketches the known figures that it may differ from by fewer than `least` units, or equal.
@@ -155,21 +182,124 @@ class Book:
         self._indexed = len(self.figures)
 
     def judge(self, figures: Sequence[Figure]) -> tuple[Bools, Bools]:
-        """Which of some new figures may not be released, and which the ledger knows already."""
+        """Which new figures of one release may not be released, and which the ledger knows already.
+
+        Where only one of two may leave, it is the first: give first what is wanted most.
+        """
         conflicts = np.zeros(len(figures), np.bool_)
         known = np.zeros(len(figures), np.bool_)
         if not figures:
             return conflicts, known
         rows = np.stack([figure.rows for figure in figures])
         near = self.near(rows, max(figure.least for figure in figures))
+        same = np.zeros(len(figures), np.bool_)
         for number, (figure, others) in enumerate(zip(figures, near, strict=True)):
-            for other in others:
-                one = self.figures[other]
-                if figure.tells_apart(one):
-                    conflicts[number] = True
-                    break
-                known[number] = known[number] or one.covers(figure)
+            found = [self.figures[other] for other in others]
+            known[number] = any(one.covers(figure) for one in found)
+            same[number] = known[number] or any(np.array_equal(one.rows, figure.rows) for one in found)
+            # what is known already tells nothing new, whatever else was released beside it: the same question, the same answer
+            conflicts[number] = not known[number] and any(figure.tells_apart(one) for one in found)
+        self._judge_triples(figures, rows, same, known, conflicts)
+        self._judge_span(figures, rows, known, conflicts)
+        self._judge_equations(figures, known, conflicts)
         return conflicts, known
+
+    def _judge_triples(
+        self, figures: Sequence[Figure], rows: Sketches, same: Bools, known: Bools, conflicts: Bools
+    ) -> None:
+        self._enter()
+        open_ = ~conflicts & ~known
+        least = max([self._least, *(figure.least for figure in figures)])
+        pairs: list[tuple[int, int]] = []
+        for exact in (False, True):
+            # over rows that are known, only the values folded may tell something new
+            chosen = np.flatnonzero(open_ & (same if exact else ~same))
+            for triple, left in self._triples.search(rows, chosen, least, self._rows, exact=exact):
+                if triple.fresh and known[triple.other]:
+                    continue  # it stands among the known ones too
+                if self._tell(figures, triple, left):
+                    if triple.fresh:
+                        pairs.append((triple.figure, triple.other))
+                    else:
+                        conflicts[triple.figure] = True
+        for one, other in sorted(pairs, key=max):
+            if not conflicts[one] and not conflicts[other]:
+                conflicts[max(one, other)] = True
+
+    def _judge_span(self, figures: Sequence[Figure], rows: Sketches, known: Bools, conflicts: Bools) -> None:
+        chosen = np.flatnonzero(~conflicts & ~known)
+        if len(chosen):
+            least = np.array([figure.least for figure in figures], np.int64)[chosen]
+            conflicts[chosen] = self._span.judge(rows[chosen], least)
+
+    def _equation(self, label: str) -> Span:
+        return self._equations.setdefault(label, Span(self.width))
+
+    def _judge_equations(self, figures: Sequence[Figure], known: Bools, conflicts: Bools) -> None:
+        """Products of a column with others are further equations in its values, over the same rows: n of them tell n values.
+
+        While only sums of the column alone are known, their rows tell as much, and those are judged, all columns together.
+        """
+        asked: dict[str, list[tuple[int, Sketch, bool]]] = {}
+        for number in np.flatnonzero(~conflicts & ~known).tolist():
+            contents = figures[number].contents
+            for label, own in contents.items():
+                asked.setdefault(label, []).append((number, own, figures[number].multiplied(label)))
+        for label, found in asked.items():
+            if not any(product for _, _, product in found) and label not in self._multiplied:
+                continue
+            found.sort(key=lambda one: one[2])  # the sums alone first
+            least = np.array([figures[number].least for number, _, _ in found], np.int64)
+            told = self._equation(label).judge(np.stack([own for _, own, _ in found]), least)
+            conflicts[[number for (number, _, _), tells in zip(found, told, strict=True) if tells]] = True
+
+    def _tell(self, figures: Sequence[Figure], triple: Triple, left: Sketch) -> bool:
+        """Whether three figures together would describe fewer units than any of them may."""
+        figure, known = figures[triple.figure], self.figures[triple.known]
+        third = (figures if triple.fresh else self.figures)[triple.other]
+        least = max(figure.least, known.least, third.least)
+        apart = int(differing(left, np.zeros_like(left)))
+        if apart:
+            return apart < least
+        of_known = self._folded[triple.known]
+        of_third = _by_label([third]) if triple.fresh else self._folded[triple.other]
+        return any(
+            0 < differing(first - own if triple.minus else own - first, second) < least
+            for label, own in figure.contents.items()
+            for first in of_known.get(label, ())
+            for second in of_third.get(label, ())
+        )
+
+    def _enter(self) -> None:
+        """Sign the figures that were added since."""
+        fresh = self.figures[self._signed :]
+        if not fresh:
+            return
+        numbers = np.arange(self._signed, len(self.figures))
+        for figure, first in zip(
+            fresh, self._triples.add(np.stack([figure.rows for figure in fresh]), numbers), strict=True
+        ):
+            held = self._folded.setdefault(int(first), {})
+            for label, sketches in _by_label([figure]).items():
+                held.setdefault(label, []).extend(sketches)
+        self._signed = len(self.figures)
+
+    def _rows(self, numbers: Ints) -> Sketches:
+        size = TURNS * self.width
+        found = [self.figures[number].rows for number in numbers]
+        return np.stack(found) if found else np.zeros((0, size), np.uint32)
+
+
+def _distinct(sketches: Iterable[Sketch]) -> list[Sketch]:
+    return list({id(sketch): sketch for sketch in sketches}.values())
+
+
+def _by_label(figures: Sequence[Figure]) -> dict[str, list[Sketch]]:
+    found: dict[str, list[Sketch]] = {}
+    for figure in figures:
+        for label, sketch in figure.contents.items():
+            found.setdefault(label, []).append(sketch)
+    return found
 
 
 def _key(bucket: Ints, value: NDArray[np.uint32]) -> NDArray[np.uint64]:

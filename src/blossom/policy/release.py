@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from blossom.policy.cells import Cells, Track
 from blossom.policy.facets import Facet
 from blossom.policy.ledger import Book, Figure
-from blossom.policy.sketch import differing
+from blossom.policy.sketch import Sketches, differing
 from blossom.policy.suppression import secondary, totals
 
 Ints = NDArray[np.int64]
@@ -48,23 +49,39 @@ def decide(cells: Cells, keys: pa.Table, book: Book) -> Decision:
     deciding = _Deciding(cells, totals(keys, cells.number))
     deciding.hide("min_group", cells.judged[cells.few()])
     deciding.hide("dominance", cells.judged[cells.dominated])
-    deciding.secondary()
     deciding.hide("differencing", cells.judged[_apart(cells)])
+    # before the companions of hidden cells are chosen: one that is hidden anyway is companion enough
+    alone = deciding.differencing(book)
     deciding.secondary()
-    figures = deciding.differencing(book)
+    together = deciding.totals(book)
+    figures = (*(figure for place in deciding.shown().tolist() for figure in alone[place]), *together)
     return Decision(~deciding.hidden, dict(deciding.count), figures)
 
 
 def _apart(cells: Cells) -> Bools:
-    """In which cells two facets differ by the rows of a few units: the two figures would describe these few."""
+    """In which cells facets differ by the rows of a few units, or one from two others together: they would describe these few.
+
+    So would two values folded over the same rows that are equal but for a few units.
+    """
     found = np.zeros(len(cells.judged), np.bool_)
     for tracks in cells.tracks:
-        for i, one in enumerate(tracks):
-            for other in tracks[:i]:
-                if one.sketch is not other.sketch:
-                    apart = differing(one.sketch, other.sketch)
-                    found |= (apart > 0) & (apart < one.least)
+        different = {id(track.sketch): track.sketch for track in tracks}
+        for one, other in combinations(different.values(), 2):
+            found |= _few(one - other, tracks[0].least)
+        for one, two, three in combinations(different.values(), 3):
+            for left in (one - two - three, two - one - three, three - one - two):
+                found |= _few(left, tracks[0].least)
+        folded = [(track.sketch, one) for track in tracks for one in track.contents.values()]
+        for (rows, one), (others, other) in combinations(folded, 2):
+            apart = _few(one - other, tracks[0].least)
+            if apart.any():
+                found |= apart & ~(rows - others).any(axis=1)
     return found
+
+
+def _few(left: Sketches, least: int) -> Bools:
+    apart = differing(left, np.zeros_like(left))
+    return (apart > 0) & (apart < least)
 
 
 @dataclass(slots=True)
@@ -86,9 +103,7 @@ class _Deciding:
         if cells.tracks:
             first = cells.tracks[0][0]
             # buckets filled grow with units until all are full; then rows decide
-            self.sizes[cells.judged] = (first.counts << 32) + np.minimum(
-                first.rows.sum(axis=1), (1 << 32) - 1
-            )
+            self.sizes[cells.judged] = (first.counts << 32) + np.minimum(first.rows, (1 << 32) - 1)
         for tracks in cells.tracks:
             few = np.ones(cells.number, np.bool_)
             few[cells.judged] = tracks[0].counts < tracks[0].least
@@ -112,51 +127,63 @@ class _Deciding:
             if int(self.hidden.sum()) == before:
                 return
 
-    def differencing(self, book: Book) -> tuple[Figure, ...]:
-        """Hold back what differs too little from what is known; gives the figures that are not known yet."""
-        shown = self._shown()
-        alone = [list(_figures(self.cells, place)) for place in shown]
-        fresh: list[list[Figure]] = []
-        conflicts, known = book.judge([figure for figures in alone for figure in figures])
-        at = 0
-        kept: dict[int, list[Figure]] = {}
-        for place, figures in zip(shown, alone, strict=True):
-            stop = at + len(figures)
-            if conflicts[at:stop].any():
-                self.hide("differencing", self.cells.judged[place : place + 1])
-            else:
-                kept[int(place)] = [f for f, k in zip(figures, known[at:stop], strict=True) if not k]
-            at = stop
-        for slices in self.slices:
-            fresh += self._totals(slices, book)
-        left = set(self._shown().tolist())
-        mine = [figure for place, figures in kept.items() if place in left for figure in figures]
-        return (*mine, *(figure for figures in fresh for figure in figures))
+    def differencing(self, book: Book) -> dict[int, list[Figure]]:
+        """Hold back what differs too little from what is known; gives each other cell's figures that are not known yet."""
+        shown = self.shown()
+        shown = shown[np.argsort(-self.sizes[self.cells.judged[shown]], kind="stable")]  # large ones first
+        conflicts, fresh = self._judged([np.array([place]) for place in shown], book)
+        self.hide("differencing", self.cells.judged[shown[conflicts]])
+        return dict(zip(shown.tolist(), fresh, strict=True))
 
-    def _shown(self) -> Ints:
+    def shown(self) -> Ints:
+        """Which of the judged cells are not held back."""
         return np.flatnonzero(~self.hidden[self.cells.judged])
 
-    def _totals(self, slices: Ints, book: Book) -> list[list[Figure]]:
-        """The totals of shown cells, which anyone can make, as figures of their own."""
-        own = slices[self.cells.judged]
-        fresh: list[list[Figure]] = []
-        for number in np.unique(own[self._shown()]):
-            while True:
-                members = self._shown()
-                members = members[own[members] == number]
-                if len(members) < 2:
-                    break
-                figures = list(_figures(self.cells, members))
-                conflicts, known = book.judge(figures)
-                if not conflicts.any():
-                    fresh.append([f for f, k in zip(figures, known, strict=True) if not k])
-                    break
-                smallest = members[np.argmin(self.sizes[self.cells.judged[members]])]
-                self.hide("differencing", self.cells.judged[smallest : smallest + 1])
-        return fresh
+    def _judged(self, groups: Sequence[Ints], book: Book) -> tuple[Bools, list[list[Figure]]]:
+        """Of some groups of cells: which may not be known together, and each one's figures that are not known yet."""
+        figures = [list(_figures(self.cells, places)) for places in groups]
+        conflicts, known = book.judge([figure for own in figures for figure in own])
+        found, fresh, at = np.zeros(len(groups), np.bool_), list[list[Figure]](), 0
+        for number, own in enumerate(figures):
+            stop = at + len(own)
+            found[number] = conflicts[at:stop].any()
+            fresh.append([f for f, k in zip(own, known[at:stop], strict=True) if not k])
+            at = stop
+        return found, fresh
+
+    def totals(self, book: Book) -> list[Figure]:
+        """The totals of shown cells, which anyone can make, as figures of their own; the total of all comes last.
+
+        What is hidden because of one total is missing in the others: they are made anew until none is hidden any more.
+        """
+        settled: dict[tuple[int, ...], list[Figure]] = {}
+        while True:
+            waiting = [group for group in self._groups() if tuple(group) not in settled]
+            if not waiting:
+                break
+            conflicts, fresh = self._judged(waiting, book)
+            for group, conflict, figures in zip(waiting, conflicts, fresh, strict=True):
+                if not conflict:
+                    settled[tuple(group)] = figures
+                elif not self.hidden[self.cells.judged[group]].any():  # else it is another total by now
+                    smallest = group[np.argmin(self.sizes[self.cells.judged[group]])]
+                    self.hide("differencing", self.cells.judged[smallest : smallest + 1])
+        return [figure for group in self._groups() for figure in settled[tuple(group)]]
+
+    def _groups(self) -> list[Ints]:
+        """The cells of each total of at least two shown ones, each total once."""
+        shown = self.shown()
+        found: dict[tuple[int, ...], Ints] = {}
+        for slices in reversed(self.slices):
+            own = slices[self.cells.judged][shown]
+            order = np.argsort(own, kind="stable")
+            for group in np.split(shown[order], np.flatnonzero(np.diff(own[order])) + 1):
+                if len(group) > 1:
+                    found.setdefault(tuple(group), group)
+        return list(found.values())
 
 
-def _figures(cells: Cells, places: Ints | np.int64) -> Iterator[Figure]:
+def _figures(cells: Cells, places: Ints) -> Iterator[Figure]:
     """The figures of one judged cell, or of several together; facets that hold the same rows are one."""
     for tracks in cells.tracks:
         found: list[tuple[NDArray[np.uint32], dict[str, NDArray[np.uint32]]]] = []
@@ -175,24 +202,22 @@ def _figures(cells: Cells, places: Ints | np.int64) -> Iterator[Figure]:
             yield Figure(tracks[0].least, rows, contents)
 
 
-def _contents(track: Track, facet: Facet, places: Ints | np.int64) -> list[dict[str, NDArray[np.uint32]]]:
-    """Contents by label; one more mapping where two values of a facet have the same label."""
+def _contents(track: Track, facet: Facet, places: Ints) -> list[dict[str, NDArray[np.uint32]]]:
+    """Contents by label; all of a value's together; one more mapping where two values share a label."""
     found: list[dict[str, NDArray[np.uint32]]] = [{}]
     for content in facet.contents:
         if not content.labels:
             continue
         sketch = _sum(track.contents[content.factors], places)
-        for label in sorted(content.labels):
-            for one in found:
-                if label not in one:
-                    one[label] = sketch
-                    break
-            else:
-                found.append({label: sketch})
+        own = dict.fromkeys(sorted(content.labels), sketch)
+        for one in found:
+            if not own.keys() & one.keys():
+                one.update(own)
+                break
+        else:
+            found.append(own)
     return found
 
 
-def _sum(sketches: NDArray[np.uint32], places: Ints | np.int64) -> NDArray[np.uint32]:
-    if isinstance(places, np.ndarray):
-        return sketches[places].sum(axis=0, dtype=np.uint32)
-    return sketches[places].copy()
+def _sum(sketches: Sketches, places: Ints) -> NDArray[np.uint32]:
+    return sketches[places].sum(axis=0, dtype=np.uint32)

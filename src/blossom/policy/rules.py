@@ -83,7 +83,7 @@ class Rules:
         for reference in sorted(sources):
             if not self.column(reference).transform:
                 yield self.refuse(
-                    *reference, "transform", f"below an aggregate it may not be computed with freely ({where})",
+                    *reference, "transform", f"it may not be computed with freely below an aggregate ({where})",
                     "the bare column, affine forms with literals (a * x + b) and products of two of these; "
                     "or ask the owner for transform = true",
                 )  # fmt: skip

@@ -30,7 +30,7 @@ SIZES = (1e-30, 1e30)
 """How small and how large literals may become: near the ends of floating point x * 5e-324 rounds, and x * 1e304 is infinite,
 beyond a threshold that the literal chooses."""
 
-WHOLE = {AFFINE: 1e12, PRODUCT: 1e6}
+WHOLE = {AFFINE: 1e6, PRODUCT: 1e3}
 """How large the literals of an integer form may become: beyond 64 bits engines fail, and whether they do is an answer."""
 
 _INTEGERS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
@@ -109,6 +109,16 @@ def predicate(shapes: Shapes, expression: Expression, where: str) -> Iterator[Re
     sources = stored(shapes.value(expression).sources)
     yield from shapes.rules.predicates(sources, where)
     shapes.problems.extend(shapes.rules.transforms(sources, where))
+
+
+def present(shapes: Shapes, conjunct: Expression) -> Value | None:
+    """The value, where the condition is that it is there: to count rows so is to count the value, and needs no more."""
+    match conjunct:
+        case Call("NotNull", (Column() | Call() as value,)):
+            found = shapes.value(value)
+            return found if held(found) else None
+        case _:
+            return None
 
 
 def _plain(expression: Call) -> bool:

@@ -11,11 +11,14 @@ units, two share a bucket in every turn with probability 0.004. Unlike a bitmap 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from blossom.policy.scatter import Scatter
 
 Words = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
@@ -63,28 +66,37 @@ class Hashing:
         self._keys = np.frombuffer(secret, np.uint64)
         self._text = secret[:16].hex()[:16]
         self._bits = width.bit_length() - 1
-        self.null = self._mixed(np.array([0x6E756C6C], np.uint64), 3)[0]
+        self.null = self._mixed(np.array([0x6E756C6C], np.uint64), 3)[0] | np.uint64(1)
         """The hash of the unit that is null."""
 
     def units(self, values: pa.Array) -> Words:
         """A hash of each unit; nulls give any."""
-        return self._mixed(self.words(values), 0)
-
-    def buckets(self, hashes: Words, turn: int = 0) -> NDArray[np.int64]:
-        """The bucket of each unit in a turn."""
-        return ((hashes << np.uint64(turn * self._bits)) >> np.uint64(64 - self._bits)).astype(np.int64)
+        return self._mixed(self.words(values), 0) | np.uint64(1)
 
     def slots(self, places: NDArray[np.int64], hashes: Words) -> list[NDArray[np.int64]]:
-        """Where in a flat array of sketches the rows of these places and units are summed, turn by turn."""
-        first = places * self.size
-        return [first + (turn * self.width + self.buckets(hashes, turn)) for turn in range(TURNS)]
+        """Where the rows of these places and units are summed: for each turn a number of a flat (places, width) array."""
+        first = (places << self._bits).view(np.uint64)
+        found: list[NDArray[np.int64]] = []
+        for turn in range(TURNS):
+            slots = hashes << np.uint64(turn * self._bits)
+            slots >>= np.uint64(64 - self._bits)
+            slots |= first  # the bits below those of the place are those of the bucket
+            found.append(slots.view(np.int64))
+        return found
 
     def contents(self, hashes: Words, values: pa.Array) -> Words:
-        """A hash of each pair of unit and value, its low 32 bits for summing. Equal numbers of any type are equal values."""
+        """A hash of each pair of unit and value, its low 32 bits for summing; 0 where the value is 0.
+
+        Equal numbers of any type are equal values.
+        """
         if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
             values = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
             values = values.cast(pa.float64(), safe=False)
-        return self._mixed(hashes + self.words(values) * _A, 1)
+        words = self.words(values)
+        found = self._mixed(hashes + words * _A, 1)
+        # a value of zero adds nothing to a sum: a product with a flag is then the values of those who have it, and no more
+        found[words == 0] = 0
+        return found
 
     def words(self, values: pa.Array) -> Words:
         """64 bits of each value; equal values of the same kind of type have equal ones. Nulls give any."""
@@ -97,7 +109,8 @@ class Hashing:
             return _numpy(values, 0).astype(np.uint64, copy=False)
         elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             floats = _numpy(values.cast(pa.float64(), safe=False), 0.0) + 0.0  # -0.0 is 0.0
-            return np.where(np.isnan(floats), np.nan, floats).view(np.uint64)
+            floats[np.isnan(floats)] = np.nan  # of all its bit patterns one
+            return floats.view(np.uint64)
         elif pa.types.is_temporal(kind):
             return self.words(_ticks(values))
         elif not pa.types.is_integer(kind):
@@ -107,12 +120,13 @@ class Hashing:
     def _texts(self, values: pa.Array) -> Words:
         if not _is_text(values.type):
             values = values.cast(pa.string())
-        encoded = values.dictionary_encode()
-        texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
         # SipHash with the site's key: whoever chooses a text cannot choose its hash
-        table = _siphash(texts, self._text)
+        if _mostly_different(values):
+            return _siphash(_numpy(values, b"" if _is_binary(values.type) else ""), self._text)
+        encoded = values.dictionary_encode()
+        table = _siphash(encoded.dictionary.to_numpy(zero_copy_only=False), self._text)
         table = np.append(table, np.uint64(0))
-        codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+        codes = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
         return table[codes]
 
     def _mixed(self, words: Words, key: int) -> Words:
@@ -129,11 +143,36 @@ class Hashing:
         return z
 
 
-def fold(into: Sketches, slots: Sequence[NDArray[np.int64]], hashes: Words) -> None:
-    """Sum rows into sketches."""
-    words = low(hashes)
-    for turn in slots:
-        np.add.at(into.reshape(-1), turn, words)
+class Sums:
+    """Sketches while rows are still summed into them.
+
+    Args:
+        places: Sketches.
+        hashing: The site's hashes.
+    """
+
+    def __init__(self, places: int, hashing: Hashing) -> None:
+        self._turns = [Scatter((places, hashing.width), np.uint32) for _ in range(TURNS)]
+
+    def add(self, slots: Sequence[NDArray[np.int64]], hashes: Words) -> None:
+        """Sum rows: their slots, from `Hashing.slots`, and the hashes whose low 32 bits they add."""
+        words = low(hashes)
+        for turn, at in zip(self._turns, slots, strict=True):
+            turn.add(at, words)
+
+    def filled(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many buckets of the first turn are not zero, in some of the sketches: no more than there are units."""
+        return np.count_nonzero(self._turns[0].sums[places], axis=1).astype(np.int64)
+
+    def copy(self) -> Sums:
+        """The same, to go on from apart."""
+        copied = copy(self)
+        copied._turns = [turn.copy() for turn in self._turns]
+        return copied
+
+    def sketches(self) -> Sketches:
+        """What was summed, one sketch a row."""
+        return np.concatenate([turn.sums for turn in self._turns], axis=1)
 
 
 def differing(one: Sketches, other: Sketches) -> NDArray[np.int64]:
@@ -149,17 +188,24 @@ def differing(one: Sketches, other: Sketches) -> NDArray[np.int64]:
 
 
 def low(hashes: Words) -> NDArray[np.uint32]:
-    """What a bucket sums."""
+    """What a bucket sums. Those of units are odd and have an inverse, so that `span` can eliminate each unit."""
     return hashes.astype(np.uint32)
 
 
+_PROBE = 1024
+
+
+def _mostly_different(values: pa.Array) -> bool:
+    """Whether a dictionary of the values would be about as long as they are, by the first of them."""
+    return len(values) > _PROBE and len(values[:_PROBE].unique()) * 2 > _PROBE
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _ticks(values: pa.Array) -> pa.Array:

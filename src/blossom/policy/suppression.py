@@ -84,7 +84,8 @@ def secondary(
     settled = False
     while not settled:
         settled = True
-        for slice_ in slices:
+        # the finest totals first: a companion in one of them is one in the coarser ones too
+        for slice_ in reversed(slices):
             count = int(slice_.max(initial=-1)) + 1
             # slices with a hidden cell that alone holds enough
             enough = np.bincount(slice_[hidden & ~few], minlength=count) > 0

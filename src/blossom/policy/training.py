@@ -39,6 +39,8 @@ class TrainingVerdict:
         plan: The rows to fit on: features, target, and a `__unit_<table>` column for each private table in them. They stay at the
             site. None when refused.
         contents: The columns that the model reads, as the ledger tells them apart.
+        computed: Those of them that are computed in no affine form, nor as a product of two such.
+        protected: Those that may not be computed with freely. Where there are none, any model may be measured on these rows.
         units: These unit columns. The site refuses the fit where one of them has fewer distinct non-null values than its minimum.
     """
 
@@ -49,6 +51,8 @@ class TrainingVerdict:
     plan: Guarded | None
     units: tuple[TrainingUnit, ...]
     contents: tuple[Content, ...] = ()
+    computed: frozenset[str] = frozenset()
+    protected: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -119,7 +123,14 @@ def judge_training(
     ]
     root = Project(cutter.carry(fragment), tuple(values))
     contents = tuple(column_content(fragment.column(name), state.value(name)) for name in dict.fromkeys(used))
-    return TrainingVerdict(site, (), judging.uses(), tables, Guarded(cut.stages, root), units, contents)
+    protected = tuple(
+        name
+        for name in dict.fromkeys(used)
+        if list(judging.rules.transforms(state.value(name).sources, "a model of one's own"))
+    )
+    computed = frozenset(name for name in used if not held(state.value(name)))
+    plan = Guarded(cut.stages, root)
+    return TrainingVerdict(site, (), judging.uses(), tables, plan, units, contents, computed, protected)
 
 
 def _updates(state: State, rules: Rules) -> list[Refusal]:

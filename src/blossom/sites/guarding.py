@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,13 @@ from blossom.policy.guards import Stage
 from blossom.policy.release import Decision, decide
 from blossom.policy.states import Unit, null_column, unit_column
 from blossom.policy.training import TrainingUnit
-from blossom.sites.ledger import Grant, Ledger, Session
-
-REFUSALS_AN_HOUR = 500
-"""Answers that a user may get refused in an hour because of what the data say: each tells a little."""
+from blossom.sites import looks, rate
+from blossom.sites.ledger import ERROR, Grant, Ledger, Session
 
 _TRIES = 3
 
 _Rows = Callable[[], Iterable[pa.RecordBatch]]
+_Version = Callable[[], Hashable | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,12 @@ class Guarding:
     Args:
         site: Its name.
         ledger: Its ledger.
+        looks: What it remembers of looks; they stand in this ledger.
     """
 
     site: str
     ledger: Ledger
+    looks: looks.Looks = field(default_factory=looks.Looks)
 
     def stage(
         self,
@@ -59,6 +60,7 @@ class Guarding:
         query: _Rows,
         detail: _Rows,
         grant: Grant,
+        version: _Version = lambda: None,
     ) -> Passed:
         """Run a stage and let on what every rule lets on; what the ledger must know is on disk before this returns.
 
@@ -67,36 +69,54 @@ class Guarding:
             query: Runs its query.
             detail: Runs its detail, each time anew.
             grant: Who asks for what.
+            version: Gives the version of everything that the stage reads, as it is now; None where there is none. A look at rows
+                of the same version is not taken again.
 
         Raises:
-            PolicyError: The user was refused too often of late, or the ledger is full.
+            PolicyError: Too many were refused of late, or the ledger is full.
             SiteError: The ledger cannot be used, or the table changes all the time.
         """
         self._not_too_often(grant)
-        result, cells = self._looked(stage, query, detail)
-        if cells is None:  # the owner lets figures about single units leave
-            shown = np.min(_controls(result, stage), axis=0) > 0
-            kept = gate(result, stage, Decision(shown, {}, ()))
+        before = version()  # of what the query reads next
+        result = self._queried(stage, query)
+        controls = _controls(result, stage)
+        if all(
+            unit.min_group <= 1 for unit in stage.units
+        ):  # the owner lets figures about single units leave
+            kept = gate(result, stage, Decision(np.min(controls, axis=0) > 0, {}, ()))
             return Passed(kept, result.num_rows - kept.num_rows)
-        keys = result.select(list(stage.keys))
-        with self.ledger.session() as session:
-            decision = decide(cells, keys, session.book)
-            kept = gate(result, stage, decision)
-            self._record(session, decision, kept.num_rows, replace(grant, tables=stage.tables))
+        key = None if before is None else looks.key(stage, before)
+        look = None if key is None else self.looks.get(key)
+        decision = None if look is None else look.decision(result.select(list(stage.keys)), controls)
+        grant = replace(grant, tables=stage.tables)
+        if decision is not None and version() == before:
+            with self.ledger.session() as session:
+                kept = gate(result, stage, decision)
+                self._record(session, decision, kept.num_rows, grant)
+        else:
+            result, cells = self._looked(stage, result, query, detail)
+            keys = result.select(list(stage.keys))
+            with self.ledger.session() as session:
+                decision = decide(cells, keys, session.book)
+                kept = gate(result, stage, decision)
+                self._record(session, decision, kept.num_rows, grant)
+            if key is not None and version() == before:
+                controls = tuple(_controls(result, stage))
+                self.looks.put(key, looks.Look(keys, controls, decision.shown, decision.hidden))
         held = result.num_rows - kept.num_rows
         return Passed(kept, held if kept.num_rows else max(held, 1))
 
-    def _looked(self, stage: Stage, query: _Rows, detail: _Rows) -> tuple[pa.Table, Cells | None]:
-        """The result of a stage and its cells; read anew where the table changed between the two."""
+    def _queried(self, stage: Stage, query: _Rows) -> pa.Table:
         schema = pa.schema(
             [*stage.columns.to_pyarrow(), *(pa.field(facet.control, pa.int64()) for facet in stage.facets)]
         )
+        batches = list(query())
+        return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+
+    def _looked(self, stage: Stage, result: pa.Table, query: _Rows, detail: _Rows) -> tuple[pa.Table, Cells]:
+        """The result of a stage and its cells; both anew where the table changed between the two."""
         tries = _TRIES
         while True:
-            batches = list(query())
-            result = pa.Table.from_batches(batches, batches[0].schema if batches else schema)
-            if all(unit.min_group <= 1 for unit in stage.units):
-                return result, None
             cells = Cells(
                 result.select(list(stage.keys)), _controls(result, stage), stage.units, stage.facets,
                 self.ledger.hashing,
@@ -107,6 +127,7 @@ class Guarding:
                 tries -= 1
                 if not tries:
                     raise
+                result = self._queried(stage, query)
             else:
                 return result, cells
 
@@ -118,18 +139,13 @@ class Guarding:
 
     def _not_too_often(self, grant: Grant) -> None:
         with self.ledger.session() as session:
-            often = session.refusals(grant.user) >= REFUSALS_AN_HOUR
-        if often:
-            refusal = Refusal(
-                self.site, ", ".join(grant.tables) or "(tables)", None, "rate",
-                f"{REFUSALS_AN_HOUR} answers were held back from this user within an hour", "questions later",
-            )  # fmt: skip
-            raise PolicyError(f"the policy of {self.site} refuses for now", [refusal], where=self.site)
+            refused = session.refused()
+        rate.check(refused, grant, self.site)
 
     def failed(self, grant: Grant) -> None:
         """Note that a question about private rows failed: whether it does may depend on them."""
         with self.ledger.session() as session:
-            session.record(replace(grant, refused="error"), ())
+            session.record(replace(grant, refused=ERROR), ())
 
     def fit(
         self,

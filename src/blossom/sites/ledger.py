@@ -1,6 +1,6 @@
 """A site's ledger on disk: one file of frames, each a release or a refusal, on disk before anything leaves.
 
-Every process that uses the state folder reads what the others wrote and decides under one lock, so that two sessions at once are
+Every process that uses the ledger reads what the others wrote and decides under one lock, so that two sessions at once are
 as one. A frame that a crash cut short was never answered for, and is cut off; any other damage refuses. The ledger is bounded:
 when it is full, nothing more that it would have to know is released.
 """
@@ -31,7 +31,10 @@ from blossom.policy.sketch import Hashing, width_for
 MOST_SKETCHES = 500_000
 """Sketches that a ledger holds, of about three kilobytes each."""
 
-_START = b"blossom ledger v1\n\n\n"  # a multiple of four bytes, as all that follows
+ERROR = "error"
+"""What a grant says was the rule where an engine failed on private rows."""
+
+_START = b"blossom ledger v2\n\n\n"  # a multiple of four bytes, as all that follows
 _HEAD = struct.Struct(
     "<4sIQ16sI"
 )  # mark, bytes of the JSON, bytes of the arrays, their digest, checksum of these four
@@ -76,10 +79,10 @@ class Grant:
 
 
 class Ledger:
-    """The ledger of one state folder; several processes, threads and objects may use it at once.
+    """A ledger; several processes, threads and objects may use it at once.
 
     Args:
-        folder: The state folder; it exists.
+        folder: The ledger's folder, from `ledger_folder`; it exists.
         site: The site's name, for errors.
         least: The largest `min_group` of the site's tables when the ledger is begun.
         most: Sketches that it may hold.
@@ -269,7 +272,7 @@ class Ledger:
             refusal = Refusal(
                 self._site, ", ".join(grant.tables), None, "ledger",
                 f"the ledger holds {len(self.book)} figures and is full",
-                "figures that were released before; the owner may end a period by beginning a new state folder",
+                "figures that were released before; the owner may end a period by deleting the ledger",
             )  # fmt: skip
             raise PolicyError(f"the ledger of {self._site} is full", [refusal], where=self._site)
         frame = _encoded(grant, figures)
@@ -291,20 +294,21 @@ class Ledger:
         """Whether nothing says yet that this asker was given this; only inside a session."""
         return _asker(grant) not in self._told
 
-    def refusals_since(self, user: str | None, hours: float) -> int:
-        """How many refusals a user got lately that depended on the data; only inside a session."""
+    def refused_since(self, hours: float) -> tuple[Grant, ...]:
+        """The refusals of late that depended on the data; only inside a session."""
         since = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="microseconds")
-        count = 0
+        found: list[Grant] = []
         for grant in reversed(self._grants):
             if grant.time < since:
                 break
-            count += grant.refused is not None and grant.user == user
-        return count
+            if grant.refused is not None:
+                found.append(grant)
+        return tuple(found)
 
     def _damaged(self, what: str) -> SiteError:
         return self._error(
             f"the ledger is damaged, so nothing may leave: {what}",
-            hint="restore it from a backup; a new state folder forgets what was released",
+            hint="restore it from a backup; who deletes its files makes it forget what was released",
         )
 
     def _error(self, what: str, *, hint: str | None = None) -> SiteError:
@@ -322,9 +326,9 @@ class Session:
         """What is known."""
         return self._ledger.book
 
-    def refusals(self, user: str | None, hours: float = 1.0) -> int:
-        """How many refusals a user got lately that depended on the data."""
-        return self._ledger.refusals_since(user, hours)
+    def refused(self, hours: float = 1.0) -> tuple[Grant, ...]:
+        """The refusals of the last hours that depended on the data."""
+        return self._ledger.refused_since(hours)
 
     def record(self, grant: Grant, figures: Sequence[Figure]) -> None:
         """Write before a release; returns when it is on disk. What the same asker got before is not written again.
@@ -343,7 +347,7 @@ def history(folder: Path) -> tuple[Grant, ...]:
     Raises:
         SiteError: It cannot be read or is damaged.
     """
-    if not (folder / "ledger").exists():
+    if not (folder / "ledger").exists() or not (folder / "ledger").stat().st_size:
         return ()
     ledger = Ledger(folder)
     try:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import pyarrow as pa
 
 from blossom.plan.errors import PlanError, unknown
-from blossom.plan.relations import Received, Relation, Scan, rewrite, work_key
+from blossom.plan.everywhere import everywhere, scans
+from blossom.plan.relations import Received, Relation, Scan, work_key
+from blossom.plan.rewrites.widen_integers import widen_integers
 from blossom.plan.schema import Schema
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.registry import open_platform
@@ -51,8 +53,10 @@ class Place:
                     what, hint = unknown("platform", name, self.configs)
                     raise PlanError(what, where=f"site {self.name}", hint=hint)
                 options = dict(config.options)
+                if config.kind in ("python", "spark"):
+                    options["functions"] = self._functions
                 if config.kind == "python":
-                    options |= {"functions": self._functions, "predictor": self._predictor}
+                    options["predictor"] = self._predictor
                 self._open[name] = open_platform(config.kind, name, options)
             return self._open[name]
 
@@ -62,7 +66,7 @@ class Place:
         if key not in self._abilities:
             if len(self._abilities) >= _ABILITIES:
                 self._abilities.clear()
-            self._abilities[key] = self.platform(platform).unsupported(node)
+            self._abilities[key] = (self._open.get(platform) or self.platform(platform)).unsupported(node)
         return self._abilities[key]
 
     def publish(self, table: str, platform: str, source: TableSource) -> Schema:
@@ -73,6 +77,11 @@ class Place:
         """Hold a table in memory; fragments here scan it by name."""
         with self._lock:
             self._local[table] = data
+
+    def drop(self, table: str) -> None:
+        """Forget a table held in memory; idempotent."""
+        with self._lock:
+            self._local.pop(table, None)
 
     def kept(self, table: str) -> pa.Table | None:
         """A table held in memory."""
@@ -86,9 +95,9 @@ class Place:
         cancellation: Cancellation,
     ) -> pa.RecordBatchReader:
         """Run a fragment on one of the platforms."""
-        if self._local and any(isinstance(node, Scan) and node.table in self._local for node in root.walk()):
+        if self._local and any(scan.table in self._local for scan in scans(root)):
             root, inputs = self._with_local(root, dict(inputs))
-        return self.platform(platform).run(root, inputs, cancellation)
+        return self.platform(platform).run(widen_integers(root), inputs, cancellation)
 
     def _with_local(
         self, root: Relation, inputs: dict[str, pa.RecordBatchReader]
@@ -100,7 +109,7 @@ class Place:
             inputs[key] = self._local[node.table].to_reader(max_chunksize=65_536)
             return Received(key, node.columns)
 
-        return rewrite(root, rule), inputs
+        return everywhere(root, rule), inputs
 
     def close(self) -> None:
         """Close every platform."""

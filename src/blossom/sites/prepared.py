@@ -80,8 +80,12 @@ class Prepared:
                 raise SiteError(CANCELLED, where=f"site {self._site}")
             yield self._reader.get_batch(number)
 
-    def answer(self, statistic: Statistic) -> State:
+    def answer(self, statistic: Statistic, withheld: frozenset[str] = frozenset()) -> State:
         """One pass over the rows.
+
+        Args:
+            statistic: The question.
+            withheld: Names of groupings of which nothing may be told.
 
         Raises:
             PolicyError: The answer may not leave.
@@ -90,7 +94,7 @@ class Prepared:
         with self._pass:
             return answer(
                 statistic, self.batches(), self._units, self._min_group,
-                site=self._site, table=self._table, passed=self._passed,
+                site=self._site, table=self._table, passed=self._passed, withheld=withheld,
             )  # fmt: skip
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -15,22 +15,26 @@ import pyarrow as pa
 from blossom.learning.statistics.base import State, Statistic
 from blossom.plan.errors import BlossomError, PlanError, PlatformError, PolicyError, Refusal, SiteError
 from blossom.plan.expressions import Subquery, walk
+from blossom.plan.origins import Origins, origins
 from blossom.plan.relations import Received, Relation, Scan
 from blossom.plan.schema import Schema
 from blossom.plan.wire import fingerprint
 from blossom.platforms.interface import Cancellation
-from blossom.policy.guards import Guarded
-from blossom.policy.judge import Kept, Use, Verdict, judge, keep
+from blossom.policy.guards import Guarded, Stage
+from blossom.policy.judge import Kept, Verdict, judge, keep
 from blossom.policy.model import Recipient, TablePolicy
 from blossom.policy.training import judge_training
 from blossom.sites.audit import AuditLog, Entry
-from blossom.sites.config import SiteConfig, check_columns, state_folder
+from blossom.sites.config import SiteConfig, check_columns, ledger_folder, state_folder
+from blossom.sites.fitting import Fit
 from blossom.sites.functions import Functions
 from blossom.sites.guarding import Guarding
 from blossom.sites.ledger import Grant, Ledger
+from blossom.sites.looks import Looks, tables
+from blossom.sites.models import Models
 from blossom.sites.place import Place, Predictor
-from blossom.sites.prepared import Prepared
-from blossom.sites.redaction import redacted
+from blossom.sites.redaction import logged, redacted
+from blossom.sites.spool import ROOM, Room, Spool
 from blossom.sites.streams import CANCELLED
 from blossom.sites.tasks import (
     Answer,
@@ -42,6 +46,7 @@ from blossom.sites.tasks import (
     Task,
     WriteTask,
 )
+from blossom.sites.versions import version
 from blossom.sites.written import Written, inherited
 
 _KINDS: Mapping[str, Literal["rows", "aggregates"]] = {
@@ -63,8 +68,9 @@ class _Output:
     """What stayed of a fragment: its rows and what the policy must remember of them."""
 
     kept: Kept
+    origins: Origins
     reads: int
-    table: pa.Table | None = None
+    spool: Spool | None = None
     reader: pa.RecordBatchReader | None = None
 
 
@@ -73,12 +79,9 @@ class _Run:
     """What a site holds for one run."""
 
     outputs: dict[str, _Output] = field(default_factory=dict)
-    prepared: Prepared | None = None
+    fit: Fit | None = None
     staged: tuple[str, TablePolicy] | None = None
     committed: str | None = None
-    tables: tuple[str, ...] = ()
-    uses: tuple[Use, ...] = ()
-    plan: str = ""
 
 
 class Site:
@@ -98,6 +101,8 @@ class Site:
         self._written = Written(state_folder(config), config.name)
         for table in self._written.tables():
             self._tables.setdefault(table.name, table)
+        self._own = set(self._tables) - set(config.tables)
+        self._models = Models(state_folder(config), config.name)
         self._policies = {
             name: replace(table.policy, steward=table.steward) if table.replicated else table.policy
             for name, table in self._tables.items()
@@ -109,6 +114,8 @@ class Site:
         self._published: dict[str, Published] | None = None
         self._counts: dict[str, tuple[float, int | None]] = {}
         self._judged: dict[tuple[int, Recipient], tuple[Relation, Verdict]] = {}
+        self._looks = Looks()
+        self._room = Room(config.memory_limit or ROOM, lambda: state_folder(config), f"site {config.name}")
 
     # -- what others may know ------------------------------------------------------------------------------------------
 
@@ -158,6 +165,23 @@ class Site:
     def unsupported(self, platform: str, node: Relation) -> str | None:
         """Why a node cannot run on a platform here."""
         return self._place.unsupported(platform, node)
+
+    def rehearse(
+        self,
+        platform: str,
+        root: Relation,
+        inputs: Mapping[str, pa.RecordBatchReader],
+        cancellation: Cancellation,
+    ) -> pa.RecordBatchReader:
+        """Run a plan over rows that the caller brings, to measure an engine; it may read no table of the site.
+
+        Raises:
+            PlanError: It reads one.
+            PlatformError: The engine failed.
+        """
+        if next(_leaves(root, Scan), None) is not None:
+            raise PlanError("a rehearsal reads no table", where=f"site {self.name}", hint="bring the rows")
+        return self._place.run(platform, root, inputs, cancellation)
 
     def may_release(self, root: Relation, recipient: Recipient) -> tuple[Refusal, ...]:
         """Why this site would refuse to release a plan's output; empty when it would not."""
@@ -254,15 +278,19 @@ class Site:
         withheld = 0
         several = bool(plan.stages)
         inputs = {key: reader.read_all() if several else reader for key, reader in task.inputs.items()}
-        guarding, grant = Guarding(self.name, self.ledger), _grant(task, verdict)
+        guarding, grant = Guarding(self.name, self.ledger, self._looks), _grant(task, verdict)
         if several:
             # read once and again: by a query, by the look at its rows, by what remains
-            inputs |= {key: _table(self._read(task.run, key)) for key in self._local_keys(task, plan, inputs)}
+            inputs |= {
+                key: self._read(task.run, key).read_all()
+                for key in self._local_keys(task, plan, inputs)
+                if not self._again(task.run, key)
+            }
         for stage in plan.stages:
             query = partial(self._engine, task, stage.query, inputs, passed)
             detail = partial(self._engine, task, stage.detail, inputs, passed)
             try:
-                through = guarding.stage(stage, query, detail, grant)
+                through = guarding.stage(stage, query, detail, grant, partial(self._version, stage))
             except PolicyError as error:
                 for recipient in task.recipients if verdict is not None else ():
                     assert verdict is not None
@@ -280,6 +308,20 @@ class Site:
         if isinstance(root, Received) and root.key in passed:
             return passed[root.key].to_reader(), withheld
         return self._engine(task, root, inputs, passed), withheld
+
+    def _version(self, stage: Stage) -> Hashable | None:
+        """The versions of all that a stage reads; None where one has none."""
+        names = tables(stage)
+        if names is None or any(self._place.kept(name) is not None for name in names):
+            return None
+        found: list[Hashable] = []
+        for name in sorted(names):
+            config = self._tables[name]
+            known = version(self.config.platforms[config.platform].kind, config.source)
+            if known is None:
+                return None
+            found.append((name, known))
+        return tuple(found)
 
     def _local_keys(self, task: Task, plan: Guarded, inputs: Mapping[str, object]) -> set[str]:
         """Outputs that stayed here and that a plan with stages reads."""
@@ -309,12 +351,11 @@ class Site:
             )
             received[leaf.key] = _exactly(reader, leaf)
 
-        def start() -> pa.RecordBatchReader:
-            return self._place.run(task.platform, root, received, task.cancellation)
-
+        where = f"site {self.name}, {task.platform}"
         if self._all_open(task):
-            return start()
-        return redacted(start, f"site {self.name}, {task.platform}")
+            return self._place.run(task.platform, root, received, task.cancellation)
+        quiet = task.cancellation.telling(logged(where))
+        return redacted(lambda: self._place.run(task.platform, root, received, quiet), where)
 
     def _all_open(self, task: Task) -> bool:
         """Whether every row that a task reads here may be shown."""
@@ -336,19 +377,28 @@ class Site:
 
     def _store(self, task: Task, known: Kept, reader: pa.RecordBatchReader) -> None:
         # private rows may be read twice by one fragment (its guard, its rest), and so may what several fragments read
-        once = task.keep <= 1 and not known.state.private
-        output = _Output(known, task.keep, None if once else reader.read_all(), reader if once else None)
+        once = task.keep <= 1 and not known.state.private and not task.hold
+        with self._lock:
+            held = self._runs.get(task.run)
+            received = {key: one.origins for key, one in held.outputs.items()} if held is not None else {}
+        formulas = origins(task.root, self._named, received)
+        spool = None if once else Spool.of(reader.schema, reader, self._room)
+        output = _Output(known, formulas, task.keep, spool, reader if once else None)
         with self._lock:
             self._runs.setdefault(task.run, _Run()).outputs[task.key] = output
 
-    def _read(self, run: str, key: str) -> pa.Table | pa.RecordBatchReader:
+    def _named(self, table: str, column: str) -> str:
+        """What a stored column is called across tables; a user may have written anything under any name."""
+        return f"{self.name}.{table}.{column}" if table in self._own else column
+
+    def _read(self, run: str, key: str) -> pa.RecordBatchReader:
         with self._lock:
             held = self._runs.get(run)
             output = None if held is None else held.outputs.get(key)
             if output is None:
                 raise SiteError(f"the output {key!r} of run {run[:8]} is not here", where=f"site {self.name}")
-            if output.table is not None:
-                return output.table
+            if output.spool is not None:
+                return output.spool.reader()
             if output.reader is None:
                 raise SiteError(
                     f"the output {key!r} of run {run[:8]} was read already", where=f"site {self.name}"
@@ -356,12 +406,21 @@ class Site:
             reader, output.reader = output.reader, None
             return reader
 
+    def _again(self, run: str, key: str) -> bool:
+        """Whether an output that stayed can be read more than once."""
+        with self._lock:
+            held = self._runs.get(run)
+            return held is not None and key in held.outputs and held.outputs[key].spool is not None
+
     def forget(self, run: str) -> None:
         """Drop what the site kept for a run."""
         with self._lock:
             held = self._runs.pop(run, None)
-        if held is not None and held.prepared is not None:
-            held.prepared.close()
+        for output in held.outputs.values() if held is not None else ():
+            if output.spool is not None:
+                output.spool.close()
+        if held is not None and held.fit is not None:
+            held.fit.close()
         if held is not None and held.staged is not None:
             self._written.discard(held.staged[0], run)
 
@@ -378,10 +437,7 @@ class Site:
                 f"site {self.name} has a table {task.table!r} already", hint="choose another name"
             )
         policy, hidden = inherited(self._kept(task.run)[task.key], self._policies)
-        source = self._read(task.run, task.key)
-        reader = (
-            source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
-        )
+        reader = self._read(task.run, task.key)
         self._written.stage(task.table, task.run, reader, hidden, policy)
         with self._lock:
             self._runs[task.run].staged = (task.table, policy)
@@ -394,6 +450,7 @@ class Site:
                 raise SiteError(f"run {run[:8]} has staged no table", where=f"site {self.name}")
             (name, policy), held.staged = held.staged, None
             self._tables[name] = self._written.commit(name, run, policy)
+            self._own.add(name)
             held.committed = name
             self._policies[name] = policy
             self._judged.clear()
@@ -415,65 +472,37 @@ class Site:
     # -- fits ----------------------------------------------------------------------------------------------------------
 
     def prepare(self, task: FitTask) -> None:
-        """Check that a fit may use an output that stayed, and store its rows for many passes.
+        """Check that a fit, or the measuring of a model, may use an output that stayed, and store its rows for many passes.
 
         Raises:
             PolicyError: The policy refuses; logged.
         """
-        kept = self._kept(task.run)
-        source = self._read(task.run, task.key)
-        schema = source.schema
-        names = (*task.features, *filter(None, (task.target,)))
-        leaf = Received(
-            task.key, Schema((n, t) for n, t in Schema.from_pyarrow(schema).items() if not n.startswith("__"))
-        )
-        verdict = judge_training(
-            leaf, self._policies, task.recipient, self.name, task.features, task.target or None, kept
-        )
         with self._lock:
             held = self._runs[task.run]
-        held.tables, held.uses, held.plan = (
-            verdict.tables or tuple(sorted(kept[task.key].tables)),
-            verdict.uses,
-            task.plan,
-        )
-        if not verdict.allowed:
-            self._log_fit(task.run, task.recipient, "refused", verdict.refusals[0].rule, None)
-        plan = verdict.allow()
-        reader = (
-            source if isinstance(source, pa.RecordBatchReader) else source.to_reader(max_chunksize=65_536)
-        )
-        root = plan.root
-        wanted = next(node for node in root.walk() if isinstance(node, Received))
-        stream = self._place.run("duckdb", root, {wanted.key: _exactly(reader, wanted)}, Cancellation())
-        units = tuple(unit.column for unit in verdict.units)
-        min_group = max((unit.min_group for unit in verdict.units), default=1)
-        tables = ", ".join(dict.fromkeys(unit.table for unit in verdict.units)) or ", ".join(held.tables)
-        held.prepared = Prepared.of(
-            stream,
-            names,
-            units,
-            min_group=min_group,
-            site=self.name,
-            table=tables,
-            folder=state_folder(self.config),
-        )
-        with self._lock:
-            forgotten = self._runs.get(task.run) is not held
-        if forgotten:
-            held.prepared.close()
-            raise SiteError(CANCELLED, where=f"site {self.name}")
-        to = task.recipient
-        grant = Grant(
-            run=task.run, plan=task.plan, recipients=(to.site,), user=to.user, role=to.role, purpose=to.purpose,
-            tables=held.tables, columns=tuple(f"{use.table}.{use.column}" for use in held.uses),
+        output = held.outputs[task.key]
+        source = self._read(task.run, task.key)
+        seen = Schema((n, t) for n, t in Schema.from_pyarrow(source.schema).items() if not n.startswith("__"))
+        verdict = judge_training(
+            Received(task.key, seen), self._policies, task.recipient, self.name, task.features,
+            task.target or None, self._kept(task.run),
         )  # fmt: skip
+        tables = verdict.tables or tuple(sorted(output.kept.tables))
+        fit = Fit(self.name, task, verdict, tables, output.origins, self.ledger, self._models)
         try:
-            Guarding(self.name, self.ledger).fit(
-                held.prepared.batches, verdict.units, verdict.contents, grant
-            )
+            root = verdict.allow().root
+            fit.admit()
+            wanted = next(node for node in root.walk() if isinstance(node, Received))
+            stream = self._place.run("duckdb", root, {wanted.key: _exactly(source, wanted)}, Cancellation())
+            fit.store(stream, state_folder(self.config))
+            held.fit = fit
+            with self._lock:
+                forgotten = self._runs.get(task.run) is not held
+            if forgotten:
+                fit.close()
+                raise SiteError(CANCELLED, where=f"site {self.name}")
+            fit.enter()
         except PolicyError as error:
-            self._log_fit(task.run, to, "refused", error.refusals[0].rule, None)
+            self._log_fit(fit, task.recipient, error)
             raise
 
     def answer(self, run: str, statistic: Statistic, recipient: Recipient) -> Answer:
@@ -486,16 +515,15 @@ class Site:
         began = time.perf_counter()
         with self._lock:
             held = self._runs.get(run)
-        if held is None or held.prepared is None:
+        if held is None or held.fit is None:
             raise SiteError(f"the fit {run[:8]} was not prepared", where=f"site {self.name}")
         try:
-            state = held.prepared.answer(statistic)
+            state = held.fit.answer(statistic, recipient)
         except PolicyError as error:
-            rule = error.refusals[0].rule if error.refusals else "training"
-            self._log_fit(run, recipient, "refused", rule, None)
+            self._log_fit(held.fit, recipient, error)
             raise
         size = _size(state)
-        self._log_fit(run, recipient, "released", None, size)
+        self.audit.append(held.fit.entry("released", recipient, None, size))
         return Answer(state, size, time.perf_counter() - began)
 
     @property
@@ -504,7 +532,7 @@ class Site:
         with self._lock:
             if self._ledger is None:
                 least = max((policy.min_group for policy in self._policies.values()), default=1)
-                self._ledger = Ledger(state_folder(self.config), self.name, least)
+                self._ledger = Ledger(ledger_folder(self.config), self.name, least)
             return self._ledger
 
     # -- the log -------------------------------------------------------------------------------------------------------
@@ -535,22 +563,9 @@ class Site:
             )
         )  # fmt: skip
 
-    def _log_fit(
-        self,
-        run: str,
-        recipient: Recipient,
-        decision: Literal["released", "refused"],
-        rule: str | None,
-        size: int | None,
-    ) -> None:
-        held = self._runs[run]
-        self.audit.append(
-            Entry(
-                run=run, plan=held.plan, recipient=recipient.site, kind="updates", decision=decision, rule=rule,
-                user=recipient.user, role=recipient.role, purpose=recipient.purpose, tables=held.tables,
-                columns={f"{use.table}.{use.column}": use.state for use in held.uses}, bytes=size,
-            )
-        )  # fmt: skip
+    def _log_fit(self, fit: Fit, recipient: Recipient, error: PolicyError) -> None:
+        rule = error.refusals[0].rule if error.refusals else "training"
+        self.audit.append(fit.entry("refused", recipient, rule, None))
 
     def close(self) -> None:
         """Close every engine and the log; idempotent."""
@@ -587,10 +602,6 @@ def _exactly(reader: pa.RecordBatchReader, leaf: Received) -> pa.RecordBatchRead
         return reader
     schema = pa.schema([reader.schema.field(name) for name in names])
     return pa.RecordBatchReader.from_batches(schema, (batch.select(names) for batch in reader))
-
-
-def _table(source: pa.Table | pa.RecordBatchReader) -> pa.Table:
-    return source.read_all() if isinstance(source, pa.RecordBatchReader) else source
 
 
 def _grant(task: Task, verdict: Verdict | None) -> Grant:

@@ -53,11 +53,11 @@ class Stream:
                 with contextlib.suppress(pa.ArrowInvalid):
                     reader.close()
             self._put(None)
-        except _Abandoned:
+        except Abandoned:
             return
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
             self._failed(error)
-            with contextlib.suppress(_Abandoned):
+            with contextlib.suppress(Abandoned):
                 self._put(error)
 
     def _put(self, item: pa.Schema | pa.RecordBatch | BaseException | None) -> None:
@@ -65,7 +65,7 @@ class Stream:
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.1)
                 return
-        raise _Abandoned
+        raise Abandoned
 
     def _get(self) -> pa.Schema | pa.RecordBatch | None:
         while True:
@@ -96,8 +96,8 @@ class Stream:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-class _Abandoned(Exception):
-    """The consumer is gone; nothing is left to do."""
+class Abandoned(Exception):
+    """The consumer is gone, or nobody wants the rows any more: nothing is left to do."""
 
 
 class FirstError:
@@ -107,6 +107,7 @@ class FirstError:
         self._cancellation = cancellation
         self._lock = threading.Lock()
         self.error: BaseException | None = None
+        self._stopped = False
 
     def __call__(self, error: BaseException) -> None:
         with self._lock:
@@ -114,7 +115,11 @@ class FirstError:
             # an engine that reads a failed stream reports it in words of its own: the family's error says more; but what
             # engines say of being stopped never hides that the user stopped them
             engine = isinstance(self.error, Exception) and not isinstance(self.error, BlossomError)
-            if first or (isinstance(error, BlossomError) and engine):
+            if first:
+                self._stopped = self._cancellation.cancelled
+            # others that are stopped because of the first error say only that
+            told = isinstance(error, BlossomError) and (self._stopped or error.what != CANCELLED)
+            if first or (told and engine):
                 self.error = error
         if first:
             self._cancellation.cancel()

@@ -30,6 +30,7 @@ class Task:
         keep: How many later tasks of the run at this site read the output.
         inputs: Rows from elsewhere. Outputs that this site kept are not listed: it has them.
         plan: Content hash of the whole plan, for the audit log.
+        hold: What stays is read to its end before `run` returns, and may be read again.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Task:
     cancellation: Cancellation
     keep: int = 0
     plan: str = ""
+    hold: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class FitTask:
         target: The target column; "" for none.
         recipient: Who will ask for statistics.
         plan: Content hash of the training plan, for the audit log.
+        score: What the rows are for: digest of a fitted score that is to be measured on them (`Measured.digest`); "" to fit.
     """
 
     run: str
@@ -78,6 +81,7 @@ class FitTask:
     target: str
     recipient: Recipient
     plan: str
+    score: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,16 @@ class SiteInterface(Protocol):
 
     def unsupported(self, platform: str, node: Relation) -> str | None:
         """Why a node cannot run on a platform here."""
+        ...
+
+    def rehearse(
+        self,
+        platform: str,
+        root: Relation,
+        inputs: Mapping[str, pa.RecordBatchReader],
+        cancellation: Cancellation,
+    ) -> pa.RecordBatchReader:
+        """Run a plan over rows that the caller brings, to measure an engine; it may read no table of the site."""
         ...
 
     def may_release(self, root: Relation, recipient: Recipient) -> tuple[Refusal, ...]:

@@ -7,6 +7,7 @@ whole or not at all. A file without a policy is not published.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,9 @@ from blossom.policy.states import null_column, unit_column
 from blossom.sites.config.model import TableConfig
 
 _POLICY = b"blossom.policy"
+
+KEPT = "__kept_"
+"""Begins the names of tables that live as long as a run; the process that runs it stands next. Users' names cannot begin so."""
 
 RELEASES: tuple[Release, ...] = ("none", "aggregates", "rows")
 """From the strictest on."""
@@ -110,7 +114,11 @@ class Written:
         if not self._folder.is_dir():
             return
         for file in sorted(self._folder.glob("*.parquet")):
-            yield self._config(unquote(file.stem), _read_policy(file))
+            name = unquote(file.stem)
+            if _abandoned(name):
+                file.unlink(missing_ok=True)
+                continue
+            yield self._config(name, _read_policy(file))
 
     def _config(self, name: str, policy: TablePolicy) -> TableConfig:
         return TableConfig(name, "duckdb", TableSource(source=str(self._file(name))), policy=policy)
@@ -191,6 +199,20 @@ class Written:
     def remove(self, name: str) -> None:
         """Take a published table back."""
         self._file(name).unlink(missing_ok=True)
+
+
+def _abandoned(name: str) -> bool:
+    """Whether a table was kept for a run whose process is gone."""
+    owner = name.removeprefix(KEPT).partition("_")[0] if name.startswith(KEPT) else ""
+    if not owner.isdigit():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's process goes by that number
+        return False
+    return False
 
 
 def _read_policy(file: Path) -> TablePolicy:

@@ -116,7 +116,7 @@ def by_nulls(door: Door) -> Guess:
     return None if a is None or b is None or c is None else a - (b - c)
 
 
-@attack(FAMILY, "differencing", "asks about two halves and about both together", expects="ledger over three")
+@attack(FAMILY, "differencing", "asks about two halves and about both together")
 def two_halves(door: Door) -> Guess:
     t = door.people
     whole = number(t.salary.sum())
@@ -129,7 +129,6 @@ def two_halves(door: Door) -> Guess:
     FAMILY,
     "differencing",
     "adds her to the crowd together with twenty others, who are asked about alone",
-    expects="ledger over three",
 )
 def by_a_bridge(door: Door) -> Guess:
     t = door.people
@@ -143,7 +142,6 @@ def by_a_bridge(door: Door) -> Guess:
     FAMILY,
     "differencing",
     "leaves a few more people out each time, always a different few",
-    expects="ledger over three",
 )
 def by_a_ladder(door: Door) -> Guess:
     t = door.people
@@ -152,6 +150,42 @@ def by_a_ladder(door: Door) -> Guess:
     b = number(t.salary.sum())
     c = number(t.filter((t.age >= 70) & (t.age < 80)).salary.sum())
     return None if a is None or b is None or c is None else b - a - c
+
+
+@attack(FAMILY, "differencing", "asks about four age bands, and about all four together and her")
+def by_quarters(door: Door) -> Guess:
+    t = door.people
+    parts = [number(t.filter((t.age >= low) & (t.age < low + 15)).salary.sum()) for low in (20, 35, 50, 65)]
+    whole = number(t.salary.sum())
+    return None if whole is None or None in parts else whole - sum(filter(None, parts))
+
+
+@attack(FAMILY, "differencing", "takes half of the sum of two overlapping sums less a third")
+def by_halves_of_sums(door: Door) -> Guess:
+    t = door.people
+    low, middle, high = t.age < 40, (t.age >= 40) & (t.age < 60), (t.age >= 60) & (t.age < 80)
+    a, b = number(t.filter(low | middle).salary.sum()), number(t.filter(low | high).salary.sum())
+    c = number(t.filter(middle | high).salary.sum())
+    whole = number(t.salary.sum())
+    return None if a is None or b is None or c is None or whole is None else whole - (a + b + c) / 2
+
+
+@attack(FAMILY, "differencing", "asks about two groups at once, then by group without her")
+def by_two_groups_of_a_release(door: Door) -> Guess:
+    t = door.people
+    both = number(t.filter(t.dept.isin(["audit", "bank"])).salary.sum())
+    rows = others(t).group_by("dept").agg(s=t.salary.sum()).to_pyarrow().to_pylist()
+    parts = [row["s"] for row in rows if row["dept"] in ("audit", "bank")]
+    return None if both is None or len(parts) != 2 else both - sum(parts)
+
+
+@attack(FAMILY, "differencing", "asks about two halves and both together in one query, by FILTER clauses")
+def two_halves_in_one_release(door: Door) -> Guess:
+    t = door.people
+    young, old = t.age < 50, (t.age >= 50) & (t.age != VICTIM_AGE)
+    sums = t.agg(a=t.salary.sum(), b=t.salary.sum(where=young), c=t.salary.sum(where=old))
+    row = sums.to_pyarrow().to_pylist()[0]
+    return row["a"] - row["b"] - row["c"]
 
 
 @attack(
@@ -197,7 +231,6 @@ def after_a_restart(door: Door) -> Guess:
     FAMILY,
     "recipients",
     "asks the second question with a copy of the configuration and a new state folder",
-    expects="a ledger beside the data",
 )
 def copied_configuration(door: Door) -> Guess:
     a = number(door.people.salary.sum())
@@ -315,7 +348,6 @@ def total_in_one_query(door: Door) -> Guess:
     FAMILY,
     "secondary",
     "solves four ordinary tables together: all, by department, by city, and by both",
-    expects="suppression over several releases",
 )
 def linked_tables(door: Door) -> Guess:
     import numpy as np
@@ -370,6 +402,25 @@ def several_columns_of_the_same_groups(door: Door) -> Any:
     t = door.people
     rows = t.group_by("dept").agg(n=t.count(), a=t.income.mean(), b=t.income.std(), c=t.flag.mean())
     return rows.to_pyarrow().to_pylist()
+
+
+@honest(FAMILY)
+def two_halves_and_the_whole(door: Door) -> Any:
+    t = door.people
+    young, old = t.filter(t.age < 50), t.filter(t.age >= 50)
+    return [number(young.bonus.mean()), number(old.bonus.mean()), number(t.bonus.mean())]
+
+
+@honest(FAMILY)
+def tables_with_their_margins(door: Door) -> Any:
+    t = door.table("people", site="north")
+    shown = {
+        keys: t.group_by(*keys).agg(s=t.salary.sum()).to_pyarrow().num_rows
+        for keys in (("dept",), ("dept", "city"), ("city",), ("sex", "dept"), ("sex",))
+    }
+    # one of four cities is of one person, whose companion another is
+    fewest = {("dept",): 5, ("dept", "city"): 13, ("city",): 2, ("sex", "dept"): 10, ("sex",): 2}
+    return all(shown[keys] >= count for keys, count in fewest.items())
 
 
 @honest(FAMILY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tests.attacks.attack import Guess, attack, honest, number
+from tests.attacks.attack import Guess, attack, honest, number, numbers
 from tests.attacks.world import VICTIM, VICTIM_AGE, Door, people
 
 import blossom as bl
@@ -89,7 +89,6 @@ def shifted_leverage(door: Door) -> Guess:
     FAMILY,
     "cells",
     "makes two features, each harmless, whose difference is her indicator",
-    expects="a bound on leverage",
 )
 def split_indicator(door: Door) -> Guess:
     t = door.table("people", NORTH)
@@ -347,6 +346,167 @@ def held_out_alone(door: Door) -> Guess:
     ages = np.asarray([age for age in people(NORTH)["age"].to_pylist() if age >= 76], float)
     whole, without = total(linear(old, ["age"]), ages), ages[ages != VICTIM_AGE]
     return [whole - total(linear(old, ["age"], validate=0.1, seed=seed), without) for seed in range(150, 160)]
+
+
+def split(t: Any, size: float = 1.0) -> Any:
+    """Two features, each harmless, whose difference is her indicator; she is odd."""
+    half = (t.age % 2).cast("float64")
+    return t.mutate(a=half, b=half + size * (t.age == VICTIM_AGE).cast("float64"))
+
+
+@attack(FAMILY, "leverage", "makes that difference a millionth", tolerance=100.0)
+def split_indicator_scaled(door: Door) -> Guess:
+    fitted = linear(split(door.table("people", NORTH), 1e-5), ["a", "b"])
+    return float(fitted.intercept_ + fitted.coef_[0] + (1 + 1e-5) * fitted.coef_[1])
+
+
+@attack(FAMILY, "leverage", "leaves the intercept out")
+def split_without_intercept(door: Door) -> Guess:
+    t = split(door.table("people", NORTH)).mutate(one=1.0)
+    fitted = linear(t.mutate(c=1.0 - t.a), ["a", "b", "c"])
+    plain = bl.train(
+        bl.LinearRegression(fit_intercept=False),
+        t.mutate(c=1.0 - t.a),
+        target="salary",
+        features=["a", "b", "c"],
+    ).fit()
+    del fitted
+    return float(plain.coef_[0] + 2 * plain.coef_[1])
+
+
+@attack(FAMILY, "leverage", "gives the difference to a ridge with a tiny alpha")
+def split_ridge(door: Door) -> Guess:
+    t = split(door.table("people", NORTH))
+    fitted = bl.train(bl.Ridge(alpha=1e-9), t, target="salary", features=["a", "b"]).fit()
+    return float(fitted.intercept_ + fitted.coef_[0] + 2 * fitted.coef_[1])
+
+
+@attack(FAMILY, "leverage", "lets principal components make the difference")
+def split_by_components(door: Door) -> Guess:
+    pipe = bl.make_pipeline(bl.PCA(), bl.LinearRegression())
+    t = split(door.table("people", NORTH))
+    fitted = bl.train(pipe, t, target="salary", features=["a", "b"]).fit()
+    import json
+
+    block = json.loads(fitted.document())["score"]["design"][0]
+    inner = block["inner"]
+    centred = [(value - part["shift"]) / part["scale"] for part, value in zip(inner, (1.0, 2.0), strict=True)]
+    outputs = np.asarray(block["weights"]) @ np.asarray(centred)
+    return float(fitted.intercept_ + fitted.coef_ @ outputs)
+
+
+@attack(FAMILY, "leverage", "counts with the difference in the exponent", secret="income")
+def split_counts(door: Door) -> Guess:
+    t = split(door.table("people", NORTH))
+    fitted = bl.train(bl.PoissonRegressor(alpha=0.0), t, target="income", features=["a", "b"]).fit()
+    return float(np.exp(fitted.intercept_ + fitted.coef_[0] + 2 * fitted.coef_[1]))
+
+
+@attack(FAMILY, "leverage", "asks for all components of the two features and the salaries: their covariance")
+def covariance_of_a_split(door: Door) -> Guess:
+    t = split(door.table("people", NORTH))
+    fitted = bl.train(bl.PCA(), t, features=["a", "b", "salary"]).fit()
+    parts, sizes = fitted.components_, fitted.explained_variance_
+    covariance = parts.T @ np.diag(sizes) @ parts
+    # of her indicator and the salaries: (s - mean) / n, times n / (n - 1)
+    return float((covariance[1, 2] - covariance[0, 2]) * 259 + fitted.mean_[2])
+
+
+@attack(FAMILY, "cells", "makes a column of the product of two conditions, each of which holds for many")
+def interaction(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    old, odd = (t.age >= 79).cast("float64"), (t.age % 97 == 0).cast("float64")
+    fitted = linear(t.mutate(old=old, both=old * odd), ["old", "both"])
+    return float(fitted.intercept_ + fitted.coef_.sum())
+
+
+@attack(FAMILY, "fit", "fits the mean of each department, and asks for the sum of hers without her")
+def level_against_sum(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    pipe = bl.make_pipeline(bl.ColumnTransformer([("d", bl.OneHotEncoder(), ["dept"])]), bl.Ridge(alpha=1e-9))
+    fitted = bl.train(pipe, t, target="salary", features=["dept"]).fit()
+    audit = float(fitted.intercept_) + float(fitted.coef_[list(fitted.feature_names_out).index("dept_audit")])
+    size = people(NORTH)["dept"].to_pylist().count("audit")
+    found = numbers(t.filter(t.age != VICTIM_AGE).group_by("dept").agg(s=t.salary.sum()))
+    rest = {row["dept"]: row["s"] for row in found}.get("audit")
+    return None if rest is None else audit * size - rest
+
+
+@attack(FAMILY, "fit", "asks for that sum first, and fits then")
+def sum_against_level(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    found = numbers(t.filter(t.age != VICTIM_AGE).group_by("dept").agg(s=t.salary.sum()))
+    rest = {row["dept"]: row["s"] for row in found}.get("audit")
+    pipe = bl.make_pipeline(bl.ColumnTransformer([("d", bl.OneHotEncoder(), ["dept"])]), bl.Ridge(alpha=1e-9))
+    fitted = bl.train(pipe, t, target="salary", features=["dept"]).fit()
+    audit = float(fitted.intercept_) + float(fitted.coef_[list(fitted.feature_names_out).index("dept_audit")])
+    size = people(NORTH)["dept"].to_pylist().count("audit")
+    return None if rest is None else audit * size - rest
+
+
+def without_her(t: Any) -> Any:
+    """Neither she nor eleven people of 23."""
+    return t.filter(t.age != VICTIM_AGE, t.age != 23)
+
+
+OLD = sum(age >= 75 for age in people(NORTH)["age"].to_pylist())
+
+
+@attack(
+    FAMILY,
+    "fit",
+    "fits the mean of the old twice: she is left out the second time, and with her ten of the young",
+)
+def indicator_of_the_old(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    t = t.mutate(old=(t.age >= 75).cast("float64"))
+    a, b = (linear(rows, ["old"]) for rows in (t, without_her(t)))
+    return float(a.intercept_ + a.coef_[0]) * OLD - float(b.intercept_ + b.coef_[0]) * (OLD - 1)
+
+
+@attack(FAMILY, "fit", "does so with the means that naive Bayes has of a class of the old")
+def class_of_the_old(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    t = t.mutate(old=t.age >= 75)
+    a, b = (
+        bl.train(bl.GaussianNB(), rows, target="old", features=["salary"]).fit()
+        for rows in (t, without_her(t))
+    )
+    return float(a.theta_[1][0]) * OLD - float(b.theta_[1][0]) * (OLD - 1)
+
+
+@attack(FAMILY, "fit", "does so with the centre of a cluster of the old, where the centres begin by choice")
+def cluster_of_the_old(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    t = t.mutate(far=(t.age >= 75).cast("float64") * 1e7)
+
+    def centre(rows: Any) -> float:
+        start = [[0.0, 6e4], [1e7, 7e4]]
+        return float(
+            bl.train(bl.KMeans(n_clusters=2, init=start), rows, features=["far", "salary"])
+            .fit()
+            .cluster_centers_[1][1]
+        )
+
+    return centre(t) * OLD - centre(without_her(t)) * (OLD - 1)
+
+
+@attack(
+    FAMILY,
+    "computed",
+    "hides her income in the last digits: a feature that is her indicator plus a large multiple of the others' ages",
+    secret="income",
+)
+def last_digits(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    large = 100_000
+    t = t.mutate(x=(t.age == VICTIM_AGE).cast("float64") + large * ((t.age // 40) % 2).cast("float64"))
+    fitted = linear(t, ["x"], target="income")
+    ages = np.asarray(people(NORTH)["age"].to_pylist())
+    x = (ages == VICTIM_AGE) + large * ((ages // 40) % 2).astype(float)
+    # the normal equations: the sum of x y is what the line makes of x x and x
+    both = float(fitted.coef_[0]) * float((x * x).sum()) + float(fitted.intercept_) * float(x.sum())
+    return float(round(both) % large)
 
 
 @honest(FAMILY)

@@ -1,10 +1,11 @@
-"""Python functions that see rows: closures, exceptions, prints; asked for outright, written, or trained on."""
+"""Python functions that see rows: files, exceptions, prints; asked for outright, written, or trained on."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +19,23 @@ import blossom as bl
 FAMILY = "functions"
 
 
-def capturing(found: list[float]) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
-    """A function of batches that keeps what it sees."""
+def capturing(found: Path) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """A function of batches that writes what it sees to a file: it runs in another process."""
 
     def look(batch: pa.RecordBatch) -> pa.RecordBatch:
-        found.extend(batch.filter(pc.equal(batch["pid"], VICTIM))["salary"].to_pylist())
+        with found.open("a") as file:
+            file.writelines(
+                f"{v}\n" for v in batch.filter(pc.equal(batch["pid"], VICTIM))["salary"].to_pylist()
+            )
         return batch.select(["pid", "age", "salary"])
 
     return look
+
+
+def smuggled(found: Path) -> float | None:
+    """What such a function has written."""
+    lines = found.read_text().splitlines() if found.exists() else []
+    return float(lines[0]) if lines else None
 
 
 SHAPE = {"pid": "int64", "age": "int64", "salary": "float64"}
@@ -33,37 +43,35 @@ SHAPE = {"pid": "int64", "age": "int64", "salary": "float64"}
 
 @attack(FAMILY, "rows", "maps rows by a function and asks for them")
 def mapped_rows(door: Door) -> Guess:
-    t = door.people.pipe(bl.map_batches, capturing([]), schema=SHAPE)
+    t = door.people.pipe(bl.map_batches, capturing(door.state / "seen"), schema=SHAPE)
     return next((row["salary"] for row in rows(t) if row["pid"] == VICTIM), None)
 
 
-@attack(FAMILY, "unknown", "keeps what a function sees in a closure, and asks only for an aggregate")
-def closure(door: Door) -> Guess:
-    found: list[float] = []
+@attack(FAMILY, "unknown", "writes what a function sees to a file, and asks only for an aggregate")
+def smuggling(door: Door) -> Guess:
+    found = door.state / "smuggled"
     t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
     with contextlib.suppress(bl.BlossomError):
         t.age.mean().execute()
-    return found[0] if found else None
+    return smuggled(found)
 
 
-@attack(
-    FAMILY, "inherits", "keeps what a function sees in a closure, while its output is written at the site"
-)
-def closure_in_a_write(door: Door) -> Guess:
-    found: list[float] = []
+@attack(FAMILY, "inherits", "writes what a function sees to a file, while its output is written at the site")
+def smuggling_in_a_write(door: Door) -> Guess:
+    found = door.state / "smuggled"
     t = door.table("people", site="north").pipe(bl.map_batches, capturing(found), schema=SHAPE)
     with contextlib.suppress(bl.BlossomError):
         door.write(t)
-    return found[0] if found else None
+    return smuggled(found)
 
 
-@attack(FAMILY, "fit", "keeps what a function sees in a closure, while a model is fitted on its output")
-def closure_in_a_fit(door: Door) -> Guess:
-    found: list[float] = []
+@attack(FAMILY, "fit", "writes what a function sees to a file, while a model is fitted on its output")
+def smuggling_in_a_fit(door: Door) -> Guess:
+    found = door.state / "smuggled"
     t = door.people.pipe(bl.map_batches, capturing(found), schema=SHAPE)
     with contextlib.suppress(bl.BlossomError):
         bl.train(bl.LinearRegression(), t, target="salary", features=["age"]).fit()
-    return found[0] if found else None
+    return smuggled(found)
 
 
 @attack(FAMILY, "errors", "raises an exception that carries the value")
@@ -104,7 +112,10 @@ def printing(door: Door) -> Guess:
         return [{"age": row["age"]}]
 
     t = door.people.pipe(bl.flat_map, say, schema={"age": "int64"})
-    number(t.age.mean())
+    try:
+        number(t.age.mean())
+    finally:
+        print(door.fed.last_run.report())
     return None
 
 

@@ -103,7 +103,6 @@ def prediction_as_key(door: Door) -> Guess:
     "metrics",
     "evaluates a constant as a prediction: the mean absolute error has a kink at each salary",
     tolerance=50.0,
-    expects="a ledger of metrics",
 )
 def absolute_error(door: Door) -> Guess:
     t = door.table("people", NORTH)
@@ -126,7 +125,6 @@ def absolute_error(door: Door) -> Guess:
     "metrics",
     "evaluates a step of the identifier: accuracies on both sides of hers tell her flag",
     secret="flag",
-    expects="a ledger of metrics",
 )
 def accuracy_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
@@ -148,7 +146,6 @@ def accuracy_of_a_step(door: Door) -> Guess:
     "metrics",
     "evaluates a steep logistic step: the log loss is the distance of the wrong ones, summed",
     secret="flag",
-    expects="a ledger of metrics",
 )
 def log_loss_of_a_step(door: Door) -> Guess:
     t = door.table("people", NORTH)
@@ -195,6 +192,192 @@ def dominated_metric(door: Door) -> Guess:
     t = door.table("people", NORTH)
     found = line(door, "age", "revenue", 0.0, 0.0).evaluate(t)["mse"]
     return None if found is None else float(found * 260) ** 0.5
+
+
+def deviation(model: Any, table: Any) -> float | None:
+    """The mean absolute error of a model on a table."""
+    found = model.evaluate(table)["mean_absolute_error"]
+    return None if found is None else float(found)
+
+
+def above(measured: Any) -> float | None:
+    """Her salary, by a bisection over a model whose prediction is x for her and far below everybody else's salary."""
+    low, high = 60_000.0, 130_000.0
+    rest = measured(low)
+    if rest is None:
+        return None
+    while high - low > 0.5:
+        x, step = (low + high) / 2, (high - low) / 4
+        a, b = measured(x), measured(x + step)
+        if a is None or b is None:
+            return None
+        # one of 260 errors shrinks by the step while the prediction is still below her salary
+        low, high = (x, high) if b < a else (low, x + step)
+    return (low + high) / 2
+
+
+@attack(FAMILY, "metrics", "fits a constant to a target that she made up, and measures it on the true one")
+def own_target(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+
+    def error(x: float) -> float | None:
+        made_up = t.mutate(salary=t.age * 0.0 + x)
+        fitted = bl.train(bl.Ridge(alpha=1.0), made_up, target="salary", features=["age"]).fit()
+        return deviation(fitted, t)
+
+    def high(x: float) -> bool:
+        a, b = error(x), error(x + 0.5)
+        return a is not None and b is not None and b - a < 0.5 * (1 - 0.5 / 260)
+
+    if error(0.0) is None:
+        return None
+    return bisected(high, 60_000, 130_000, 0.8) + 0.25
+
+
+@attack(
+    FAMILY, "metrics", "fits honestly, and measures on a table whose age is chosen so that she is predicted x"
+)
+def moved_feature(door: Door) -> Guess:
+    import ibis
+
+    t = door.table("people", NORTH)
+    fitted = bl.train(bl.LinearRegression(), t, target="salary", features=["age"]).fit()
+    slope, intercept = float(fitted.coef_[0]), float(fitted.intercept_)
+
+    def measured(x: float) -> float | None:
+        age = ibis.ifelse(t.age == VICTIM_AGE, (x - intercept) / slope, -intercept / slope)
+        return deviation(fitted, t.mutate(age=age))
+
+    return above(measured)
+
+
+@attack(FAMILY, "metrics", "keeps such a table at the site first, where its age looks stored")
+def moved_stored_feature(door: Door) -> Guess:
+    import ibis
+
+    t = door.table("people", NORTH)
+    fitted = bl.train(bl.LinearRegression(), t, target="salary", features=["age"]).fit()
+    slope, intercept = float(fitted.coef_[0]), float(fitted.intercept_)
+
+    def measured(x: float) -> float | None:
+        age = ibis.ifelse(t.age == VICTIM_AGE, (x - intercept) / slope, -intercept / slope)
+        return deviation(fitted, door.write(t.mutate(age=age).select("age", "salary"), site=NORTH))
+
+    return above(measured)
+
+
+@attack(FAMILY, "metrics", "joins a feature of her own by age, when fitting and, another one, when measuring")
+def joined_feature(door: Door) -> Guess:
+    t = door.table("people", NORTH).select("age", "salary")
+
+    def joined(values: dict[int, float]) -> Any:
+        own = door.local({"age": list(values), "x": list(values.values())})
+        return t.join(own, "age").select("x", "salary")
+
+    honest_ = {age: float(age) for age in range(20, 98)}
+    fitted = bl.train(bl.LinearRegression(), joined(honest_), target="salary", features=["x"]).fit()
+    slope, intercept = float(fitted.coef_[0]), float(fitted.intercept_)
+
+    def measured(x: float) -> float | None:
+        low = dict.fromkeys(honest_, -intercept / slope)
+        return deviation(fitted, joined({**low, VICTIM_AGE: (x - intercept) / slope}))
+
+    return above(measured)
+
+
+@attack(
+    FAMILY, "metrics", "evaluates a large multiple of her indicator: the mean square error holds her salary"
+)
+def squared_error_of_an_indicator(door: Door) -> Guess:
+    t = door.table("people", NORTH)
+    x = (t.age % 2).cast("float64")
+    both = x + (t.age == VICTIM_AGE).cast("float64")
+    model = line(door, "x", "salary", 1e5, 0.0)
+    a, b = model.evaluate(t.mutate(x=both))["mse"], model.evaluate(t.mutate(x=x))["mse"]
+    if a is None or b is None:
+        return None
+    # she is odd: (s - 2K)^2 - (s - K)^2 = 3K^2 - 2Ks
+    return float(3e10 - (a - b) * 260) / 2e5
+
+
+FEW = (20, 22, 24, 25, 26)
+"""Ages of one to four people each, all predicted 1 by the honest model of `flags_of_few`."""
+
+OTHERS = tuple(range(60, 67))
+"""Ages of more than ten people together, all predicted 0."""
+
+
+def flags_of_few(door: Door, told: Any) -> Guess:
+    """Are the numbers of flags at five rare ages found by measuring with and without these people, others left out along?"""
+    t = door.table("people", NORTH)
+    fitted = bl.train(bl.LogisticRegression(), t, target="flag", features=["age"]).fit()
+    frame = people(NORTH).to_pandas()
+    whole = told(fitted.evaluate(t))
+    for age in FEW:
+        rest = told(fitted.evaluate(t.filter(t.age != age, ~t.age.isin(OTHERS))))
+        if whole is None or rest is None or whole - rest != frame[frame.age == age].flag.sum():
+            return None
+    return 1.0
+
+
+@attack(
+    FAMILY,
+    "metrics",
+    "measures with and without a few people of one prediction, others left out along: the confusion tells the few's flags",
+    secret="flag",
+)
+def confusion_of_a_few(door: Door) -> Guess:
+    def told(found: Any) -> int | None:
+        cells = {(row["actual"], row["predicted"]): row["rows"] for row in found.confusion.to_pylist()}
+        return cells[1, 1]
+
+    return flags_of_few(door, told)
+
+
+@attack(
+    FAMILY,
+    "metrics",
+    "the same with the table of calibration, whose bins are finer",
+    secret="flag",
+)
+def calibration_of_a_few(door: Door) -> Guess:
+    def told(found: Any) -> int | None:
+        if found.calibration is None:
+            return None
+        bins = [row for row in found.calibration.to_pylist() if row["low"] >= 0.5]
+        return round(sum(row["rows"] * row["observed"] for row in bins))
+
+    return flags_of_few(door, told)
+
+
+@attack(
+    FAMILY,
+    "metrics",
+    "measures two orders of the same people within one bin of the probability: the area tells the flags of those who moved",
+    secret="flag",
+)
+def area_of_an_order(door: Door) -> Guess:
+    import ibis
+
+    t = door.table("people", NORTH)
+    frame = people(NORTH).to_pandas()
+    ones, zeros = int(frame.flag.sum()), int((1 - frame.flag).sum())
+    model = step(door, "x", "flag", 0.0, 1.0)
+    for age in FEW:
+        last, first = (
+            model.evaluate(t.mutate(x=ibis.ifelse(t.age == age, at, 20.0 + t.age / 100.0)))["auc"]
+            for at in (25.0, 15.0)
+        )
+        if last is None or first is None:
+            return None
+        # of m people who move over all others, k flagged: the pairs won change by k (zeros - m + k) - (m - k) (ones - k)
+        own = frame[frame.age == age]
+        k, m = own.flag.sum(), len(own)
+        guesses = {n * (zeros - m + n) - (m - n) * (ones - n): n for n in range(m + 1)}
+        found = min(guesses, key=lambda pairs: abs(pairs - (last - first) * ones * zeros))
+        if guesses[found] != k:
+            return None
+    return 1.0
 
 
 @honest(FAMILY)

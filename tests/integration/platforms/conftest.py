@@ -271,6 +271,11 @@ def _spark(folder: Path) -> Platform:
     return platform
 
 
+def _clickhouse(folder: Path) -> Platform:
+    pytest.importorskip("chdb")
+    return _over_parquet("clickhouse", {"threads": 1})(folder)
+
+
 FACTORIES: Mapping[str, Callable[[Path], Platform]] = {
     "duckdb": _over_parquet("duckdb", {"threads": 1}),
     "sqlite": _sqlite,
@@ -278,6 +283,7 @@ FACTORIES: Mapping[str, Callable[[Path], Platform]] = {
     "postgresql": _postgresql,
     "mariadb": _mariadb,
     "datafusion": _over_parquet("datafusion", {"threads": 1}),
+    "clickhouse": _clickhouse,
     "spark": _spark,
 }
 """Kind -> makes a platform that has published all of `DATA` that it can hold, given an empty folder."""
@@ -286,6 +292,7 @@ SERVERS = {"postgresql": "postgres_url", "mariadb": "mariadb_url", "spark": "spa
 """Kind -> the fixture that starts its server."""
 
 MARKS = {
+    "clickhouse": (pytest.mark.clickhouse,),
     "postgresql": (pytest.mark.postgres,),
     "mariadb": (pytest.mark.mariadb,),
     "spark": (pytest.mark.spark,),

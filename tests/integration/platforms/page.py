@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import tomllib
@@ -12,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from blossom.platforms.registry import PLATFORMS, platform_class
-from blossom.platforms.sql import calls
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "platforms.md"
@@ -50,17 +51,56 @@ TESTED: Mapping[str, Tested] = {
         "MariaDB", "real", "Debian's server (10.11), with a collation that ignores case. MySQL speaks the same protocol and was not tested"
     ),
     "datafusion": Tested("DataFusion", "real", "the engine itself"),
+    "clickhouse": Tested("ClickHouse", "real", "the engine itself, in process (`make engines`)"),
     "spark": Tested(
         "Spark",
-        "same protocol",
-        "Sail (`pysail`), which speaks Spark Connect without a JVM. A real Spark named in `BLOSSOM_TEST_SPARK_URL` takes its place; "
-        "no run of the tests starts one yet",
+        "real",
+        "Spark 4.2 in a JVM, started by `local = true` (`make engines`); in every run also Sail (`pysail`), which speaks Spark Connect "
+        "without one. Both answer the same questions",
     ),
 }  # fmt: skip
 
 
+FILES: tuple[tuple[str, str, str | None, str], ...] = (
+    (
+        "Delta",
+        '`format = "delta"`; `version`',
+        "delta",
+        "real: tables that `deltalake` wrote, with partitions and deletions",
+    ),
+    (
+        "Iceberg",
+        '`format = "iceberg"`; `catalog` (SQLite or another SQL database, REST) and `catalog_name`, or the table\'s folder; `snapshot`',
+        "iceberg",
+        "real: tables that `pyiceberg` wrote, with renamed and added columns and deletions, in a SQLite catalogue; REST was not tested",
+    ),
+    (
+        "whole files",
+        '`format = "files"`: rows of `path`, `bytes`, `size`, `modified`; `schema = { bytes = "string" }` for text',
+        None,
+        "real",
+    ),
+    (
+        "S3",
+        "`s3://bucket/path`, globs and folders; `storage` (`endpoint`, `region`, `access_key`, `secret_key`, `session_token`, `anonymous`)",
+        None,
+        "same protocol: `moto` over HTTP",
+    ),
+    (
+        "other URLs",
+        "`http(s)://`, `memory://`, and what packages of fsspec bring (`adlfs`: `abfs://`, `gcsfs`: `gs://`); `storage` goes to them",
+        "urls",
+        "real: HTTP servers with and without ranges, memory; clouds other than S3 were not tested",
+    ),
+)
+
+
+def _project() -> Mapping[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def _requirement(kind: str) -> str:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
     extra = PLATFORMS[kind].extra
     if extra is not None:
         return ", ".join(f"`{text}`" for text in project["optional-dependencies"][extra])
@@ -83,8 +123,35 @@ def _proven(kind: str) -> Proven:
     for case in supported:
         for node in suite.fragment(case).walk():
             relations.add(type(node).__name__)
-            operations |= {call.op for call in calls(node)}
+            operations |= node.operations
     return Proven(len(supported), tuple(sorted(relations)), len(operations))
+
+
+def _differs(kind: str) -> Mapping[str, str]:
+    """What a kind declares; engines whose drivers are large have it in a module of its own, which needs none."""
+    module = f"{PLATFORMS[kind].module}_operations"
+    if importlib.util.find_spec(module) is not None:
+        return importlib.import_module(module).DIFFERS
+    return platform_class(kind).differs
+
+
+def _files() -> Iterator[str]:
+    readers = ", ".join(f"`{kind}`" for kind, entry in PLATFORMS.items() if entry.files)
+    yield "## Files"
+    yield ""
+    yield f"Parquet, CSV and JSON on this machine are read by the engines themselves. What follows is read for {readers}, which receive Arrow:"
+    yield "the columns that a plan reads, without the rows that the filter right above the table leaves out (where Parquet, Delta and Iceberg can"
+    yield "tell, whole files and row groups are not read). The tests ask each engine the same questions of each source and of plain Parquet."
+    yield ""
+    yield "| source | how | extra brings | how it was tested |"
+    yield "| --- | --- | --- | --- |"
+    for source, how, extra, tested in FILES:
+        brings = (
+            "Arrow"
+            if extra is None
+            else ", ".join(f"`{text}`" for text in _project()["optional-dependencies"][extra])
+        )
+        yield f"| {source} | {how} | {brings} | {tested} |"
 
 
 def page() -> str:
@@ -116,16 +183,16 @@ def _lines() -> Iterator[str]:
     yield "*Dialect only*: no engine answered; none is offered in that state."
     yield ""
     yield "`python` is there at every site for Python functions over Arrow batches and for models; it runs no queries and has tests of its own."
+    yield "A Spark of the platform's own (`local = true`) runs such functions in its tasks (`mapInArrow`); to a Spark server elsewhere none is sent."
     yield ""
-    yield "ClickHouse is not offered yet. `chdb` 26.9 was seen to run in one process with DuckDB and Polars and to read Arrow, but it takes"
-    yield "535 MB, and what was tried differs from DuckDB: NaN is not above 1, and a sum past 64 bits becomes unsigned instead of an error."
+    yield from _files()
     for kind, tested in TESTED.items():
         proven = _proven(kind)
         yield ""
         yield f"## {tested.engine}"
         yield ""
         yield f"Nodes of plans: {', '.join(proven.relations)}."
-        differs = platform_class(kind).differs
+        differs = _differs(kind)
         if not differs:
             continue
         yield ""

@@ -23,7 +23,6 @@ from blossom.plan.relations import Limit, Relation, Scan, Sort
 from blossom.plan.to_ibis import operations
 from blossom.platforms.arrow import arrow_type
 from blossom.platforms.interface import Cancellation, Platform
-from blossom.platforms.sql import calls
 
 FOLDER = Path(__file__).parent
 
@@ -116,10 +115,10 @@ def test_what_differs_is_an_operation_and_is_refused(platforms: Platforms, kind:
     platform = platforms(kind)
     assert set(platform.differs) <= set(operations())
     held = {
-        call.op
+        op
         for case in set(CASES) - unsupported_cases(kind)
         for node in fragment(case).walk()
-        for call in calls(node)
+        for op in node.operations
     }
     assert held.isdisjoint(platform.differs)
 

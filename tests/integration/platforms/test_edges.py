@@ -109,6 +109,10 @@ EDGES: Mapping[str, tuple[str, Build]] = {
     "median between": ("real", lambda t: t.agg(v=_.id.median(), w=_.id.quantile(0.3))),
     "variance of none": ("real", lambda t: t.filter(_.id > 99).agg(v=_.x.var(), w=_.x.std(how="pop"))),
     "nan above all": ("odd", _each(v=lambda t: t.x > 5.0, w=lambda t: t.x <= 1.0, u=lambda t: t.x == t.x)),
+    "infinite constants": (
+        "odd",
+        _each(v=lambda t: t.x > -math.inf, w=lambda t: t.x == -math.inf, u=lambda t: t.x < math.inf),
+    ),
     "nan kept by filters": ("odd", lambda t: t.filter(_.x > 1e308).select("id")),
     "nan between": ("odd", lambda t: t.filter(_.x.between(0.0, math.inf)).select("id")),
     "nan is the greatest": ("odd", lambda t: t.agg(a=_.x.max(), b=_.x.min())),

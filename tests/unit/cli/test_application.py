@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixture[st
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for command in application.COMMANDS:
-        assert f"\n    {command.name.split()[0]} " in text
+        assert re.search(rf"\n    {command.name.split()[0]}\s", text)
     for code, meaning in MEANINGS.items():
         assert f"{code.value:<4} {meaning}" in text
 

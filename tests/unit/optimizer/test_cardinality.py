@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom.optimizer.cardinality import UNKNOWN_ROWS, Sizes, selectivity, width
+from blossom.optimizer.cardinality import UNKNOWN_ROWS, Rows, Sizes, width
+from blossom.optimizer.selectivity import selectivity
 from blossom.plan.expressions import Call, Column, Expression, Literal, Subquery
 from blossom.plan.relations import (
     Aggregate,
@@ -85,11 +88,11 @@ def test_selectivity(predicate: Expression, share: float) -> None:
         (scan("unknown"), UNKNOWN_ROWS[1]),
         (Filter(scan("large"), (op("Equals", A, ONE), op("Less", A, ONE))), 1e6 / 30),
         (Project(scan("small"), (("a", A),)), 100),
-        (link("inner"), 1_000_000 * 100 / 1_000_000),
+        (link("inner"), 1_000_000),  # every row of the larger side meets its key
         (link("left"), 1_000_000),
-        (link("semi"), 500_000),
-        (link("anti"), 500_000),
-        (link("inner", op("Less", A, ONE)), 100 / 3),
+        (link("semi"), 1_000_000 * (1 - math.exp(-1))),
+        (link("anti"), 1_000_000 * math.exp(-1)),
+        (link("inner", op("Less", A, ONE)), 1_000_000 / 3),
         (Join((scan("small"), scan("small")), (Link("cross", ()),), (("a", A),)), 10_000),
         (Aggregate(scan("large"), (), (("n", Call("CountStar", (None,), "int64")),)), 1),
         (Aggregate(scan("large"), (("a", A),), ()), 1000),
@@ -116,7 +119,9 @@ def test_expected_rows(relation: Relation, rows: float) -> None:
 def test_remembered_sizes_win_and_reach_what_lies_above() -> None:
     inner = Filter(scan("large"), (op("Equals", A, ONE),))
     found = size(
-        Limit(inner, None), remembered={"x": 7}, fingerprint=lambda node: "x" if node is inner else ""
+        Limit(inner, None),
+        remembered={"x": Rows.exactly(7)},
+        fingerprint=lambda node: "x" if node is inner else "",
     )
     assert (found.low, found.expected, found.high) == (7, 7, 7)
 

@@ -200,7 +200,7 @@ def test_pinning_keeps_a_true_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(60):
         problem = random_problem(rng, 9, 3, extra=6, forbid=0.0)
         exact = place(problem)
-        monkeypatch.setattr(placement, "WIDEST", 3**2)
+        monkeypatch.setattr(placement, "MOST_ELEMENTS", 3**2)
         pinned = place(problem)
         monkeypatch.undo()
         assert isinstance(exact, Assignment)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from blossom.optimizer.cardinality import Rows, Sizes
 from blossom.optimizer.physical import Location, PhysicalPlan
 from blossom.optimizer.planning import plan
 from blossom.plan.errors import PlanError, PolicyError, Refusal
@@ -450,8 +451,9 @@ def test_remembered_sizes_win() -> None:
     physical = plan(
         Limit(inner, None),
         World(),
-        sizes={"adults": 7},
-        fingerprint=lambda node: "adults" if node is inner else "",
+        sizes=Sizes(
+            World().rows, {"adults": Rows.exactly(7)}, lambda node: "adults" if node is inner else ""
+        ),
     )
     assert physical.result.estimate.rows == 7
 

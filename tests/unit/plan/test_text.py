@@ -32,11 +32,13 @@ from blossom.plan.relations import (
     Project,
     Received,
     Relation,
+    Repeat,
     Sample,
     Scan,
     SetOperation,
     Sort,
     SortKey,
+    State,
     Train,
     Unnest,
 )
@@ -152,6 +154,16 @@ def test_parts_name_their_sites_and_subqueries_are_shown() -> None:
         (Sample(NORTH, 0.1, "row", 3), "Sample 0.1 row seed 3"),
         (Unnest(NORTH, Column("l", "array<int64>"), "x", None, True), "Unnest x=l keep empty"),
         (MapBatches(NORTH, Function("score", "0"), COLUMNS), "MapBatches score per batch -> a, b"),
+        (
+            MapBatches(NORTH, Function("top", "0"), COLUMNS, "fold", by=("a",)),
+            "MapBatches top per fold by a -> a, b",
+        ),
+        (State("state 0", COLUMNS), "State state 0 (a, b)"),
+        (Repeat(NORTH, State("state 0", COLUMNS), None, 3, "state 0"), "Repeat 3 times"),
+        (
+            Repeat(NORTH, NORTH, NORTH, 3, "state 0"),
+            "Repeat until met, at most 3 times",
+        ),
         (Train(NORTH, "{}", "a", ("b",)), "Train a from b"),
         (Model("{}"), "Model"),
         (

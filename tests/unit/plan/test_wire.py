@@ -80,6 +80,18 @@ PLANS: dict[str, rel.Relation] = {
     "sample": rel.Sample(PEOPLE, 0.25, "row", 7),
     "unnest": rel.Unnest(PEOPLE, TAGS, "tag", "at", True),
     "map": rel.MapBatches(PEOPLE, rel.Function("f", "ab12", '{"k": 1}'), Schema([("y", "float64")]), "row"),
+    "fold": rel.MapBatches(PEOPLE, rel.Function("f", "ab12"), PEOPLE.schema, "fold", "pandas", ("id", "age")),
+    "state": rel.State("state 0", PEOPLE.schema),
+    "repeat": rel.Repeat(
+        PEOPLE,
+        rel.Filter(
+            rel.State("state 0", PEOPLE.schema), (Call("Greater", (ID, Literal(1, "int8")), "boolean"),)
+        ),
+        rel.Project(rel.Constant((("a", Literal(1, "int8")),)), (("met", Literal(True, "boolean")),)),
+        5,
+        "state 0",
+    ),
+    "repeat times": rel.Repeat(PEOPLE, rel.State("state 0", PEOPLE.schema), None, 0, "state 0"),
     "train": rel.Train(PEOPLE, '{"kind": "LinearRegression"}', "age", ("id",), '{"rounds": 3}'),
     "cluster": rel.Train(PEOPLE, '{"kind": "KMeans"}', "", ("id", "age")),
     "model": rel.Model('{"weights": [1, 2]}'),
@@ -458,6 +470,24 @@ def exponential_subqueries() -> dict[str, Any]:
     return alone(*nodes)
 
 
+def loop(first: int, body: int, *, until: int | None = None, times: int = 3) -> dict[str, Any]:
+    return {"class": "Repeat", "input": first, "body": body, "until": until, "times": times, "key": "state 0"}
+
+
+def nested_loops(depth: int) -> dict[str, Any]:
+    return alone(SCAN, *(loop(0, n) for n in range(depth)))
+
+
+def mapped(**more: Any) -> dict[str, Any]:
+    node = {
+        "class": "MapBatches",
+        "input": 0,
+        "function": ["f", "00", "{}"],
+        "columns": [["a", "int64"], ["s", "string"]],
+    }
+    return node | {"per": "batch", "format": "arrow", "by": []} | more
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     document = copy.deepcopy(GOOD)
     change(document)
@@ -553,7 +583,16 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("a needle in no haystack", over(A, {"class": "Subquery", "kind": "exists", "plan": 0, "dtype": "boolean", "needle": 1}), "has a needle"),
     ("an unknown subquery", over({"class": "Subquery", "kind": "any", "plan": 0, "dtype": "boolean", "needle": None}), "unknown kind of subquery"),
     ("a subquery of another type", over({"class": "Subquery", "kind": "exists", "plan": 0, "dtype": "int64", "needle": None}), "is declared int64 but is boolean"),
-    ("subqueries nested deeply", nested_subqueries(11), "subqueries are nested deeper than 10"),
+    ("subqueries nested deeply", nested_subqueries(11), "subqueries or loops are nested deeper than 10"),
+    ("loops nested deeply", nested_loops(11), "subqueries or loops are nested deeper than 10"),
+    ("a loop of unlike tables", alone(SCAN, {**SCAN, "columns": [["a", "string"]]}, loop(0, 1)), "the inputs have different columns"),
+    ("a loop until a number", alone(SCAN, loop(0, 0, until=0)), "the condition of a loop is one boolean column"),
+    ("a loop backwards", alone(SCAN, loop(0, 0, times=-1)), "a loop cannot have -1 turns"),
+    ("a function per hour", alone(SCAN, mapped(per="hour")), "unknown way to map 'hour'"),
+    ("a function over pickles", alone(SCAN, mapped(format="pickle")), "unknown format of batches 'pickle'"),
+    ("a fold of other columns", alone(SCAN, mapped(per="fold", columns=[["b", "int64"]])), "the inputs have different columns"),
+    ("a group by nothing", alone(SCAN, mapped(per="group", by=["z"])), "unknown column 'z'"),
+    ("batches by a column", alone(SCAN, mapped(by=["a"])), "a function per batch has no groups"),
     ("an expression nested deeply", deep_expression(201), "nested deeper than 200"),
     ("an exponential expression", exponential(60), "takes more than 500,000 visits"),
     ("exponential subqueries", exponential_subqueries(), "takes more than 500,000 visits"),

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from blossom.plan.errors import PlatformError, SiteError
+from blossom.plan.errors import PlatformError
 from blossom.plan.relations import Filter, Function, MapBatches, Model, Predict, Received, Relation, Scan
 from blossom.plan.schema import Schema
 from blossom.platforms.interface import Cancellation, TableSource
 from blossom.platforms.python import Python
+from blossom.platforms.python_functions import Packed, pack
+from blossom.platforms.python_worker import AHEAD
 
 ROWS = Schema([("a", "int64"), ("s", "string")])
 TABLE = pa.table({"a": pa.array([1, 2, None], pa.int64()), "s": ["x y", "", None]})
@@ -23,8 +25,8 @@ class Registry:
     def __init__(self, **functions: Callable[..., Any]) -> None:
         self.functions: Mapping[str, Callable[..., Any]] = functions
 
-    def resolve(self, function: Function) -> Callable[..., Any]:
-        return self.functions[function.name]
+    def resolve(self, function: Function) -> Packed:
+        return pack(self.functions[function.name])
 
 
 def mapped(name: str, columns: Schema, below: Relation | None = None, per: str = "batch") -> MapBatches:
@@ -86,7 +88,7 @@ def test_rows_are_streamed() -> None:
     reader = platform.run(mapped("f", DOUBLED), {"f0": source}, Cancellation())
     assert pulled == []
     reader.read_next_batch()
-    assert pulled == [0]
+    assert len(pulled) <= AHEAD + 1
 
 
 def test_columns_may_come_in_any_order_and_wider_types_are_taken() -> None:
@@ -132,9 +134,9 @@ def test_a_value_too_large_for_its_type_is_told() -> None:
         ([{"word": 1, "n": 1}], "column 'word' as int; expected string"),
         ([{"word": "x", "n": 1.5}], "column 'n' as float; expected int64"),
         ([{"word": "x"}], "lacks n"),
-        (["x"], "a row of type str; expected a mapping"),
-        ({"word": "x", "n": 1}, "gave a dict; expected an iterable of rows"),
-        (None, "gave a NoneType; expected an iterable of rows"),
+        (["x"], "a row of type str on row 0; expected a mapping"),
+        ({"word": "x", "n": 1}, "gave a dict on row 0; expected an iterable of rows"),
+        (None, "gave a NoneType on row 0; expected an iterable of rows"),
     ],
 )
 def test_a_row_unlike_the_declared_schema_is_told(row: Any, message: str) -> None:
@@ -166,15 +168,7 @@ def test_an_exception_is_told_with_the_users_line(
     with pytest.raises(PlatformError, match=f"the function raised {error}") as caught:
         run(mapped("f", WORDS, per=per), platform)
     assert line in str(caught.value)
-    assert caught.value.__cause__ is not None
-
-
-def test_our_own_errors_pass() -> None:
-    def function(batch: pa.RecordBatch) -> pa.RecordBatch:
-        raise SiteError("gone")
-
-    with pytest.raises(SiteError, match="gone"):
-        run(mapped("f", DOUBLED), Python("p", functions=Registry(f=function)))
+    assert ("on rows 0 to 2" if per == "batch" else "on row 0") in str(caught.value)
 
 
 def scorer_of(document: str) -> Callable[[pa.RecordBatch], list[pa.Array]]:

@@ -92,3 +92,12 @@ def test_rows_to_fit_on_run(clinic, run, fit):
         {"c": 3.0, "mean": 2.0, "__unit_visits": 7},
         {"c": 4.0, "mean": 2.0, "__unit_visits": None},
     ]
+
+
+def test_what_is_computed_and_what_is_protected_is_told(clinic, fit):
+    t = clinic.patients
+    verdict = fit(t.mutate(twice=_.bonus * 2.0, old=(_.age > 60)), ("twice", "old"))
+    assert verdict.computed == {"old"}
+    assert verdict.protected == ("twice", "salary")
+    free = fit(t.mutate(old=(_.age > 60)), ("old",), target="age")
+    assert free.protected == ()

@@ -67,6 +67,14 @@ def loaded_table(**body: Any) -> TableConfig:
     return load(table(**body)).sites["north"].tables["t"]
 
 
+def test_a_function_gets_the_limits_of_its_site() -> None:
+    limits = {"memory_limit": "512MB", "timeout": 5}
+    found = load({"sites": {"north": {"platforms": {"python": limits}}}})
+    assert found.sites["north"].platforms["python"].options == {"memory_limit": "512MB", "timeout": 5.0}
+    with pytest.raises(ConfigError, match=r"sites\.north\.platforms\.python\.timeout"):
+        load({"sites": {"north": {"platforms": {"python": {"timeout": -1}}}}})
+
+
 def test_the_designs_own_example_is_read_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORTH_PG_URL", "postgresql://north:pw@db/clinic")
     file = tmp_path / "blossom.toml"

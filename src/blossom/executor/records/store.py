@@ -250,6 +250,8 @@ class RunRecords:
             with self._buffer:
                 if not self._runs:
                     self._busy.clear()
+                    if self._stop.is_set():  # `close` has set both since the tick; nobody would set it again
+                        return
                     continue
                 before = time.monotonic() - TICK
                 old = [run_id for run_id, run in self._runs.items() if run.began < before]

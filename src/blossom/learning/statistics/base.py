@@ -18,8 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blossom.learning.columns import Floats, Ints, Scalar, finite, scalars
-from blossom.learning.design import Design
+from blossom.learning.design import Design, Numeric
 from blossom.learning.score import Score, checked
+from blossom.learning.statistics.groupings import Grouping
+from blossom.learning.statistics.spans import Span
 from blossom.learning.target import Target
 from blossom.plan.errors import ConfigError, PolicyError, Refusal, SiteError, unknown
 
@@ -48,6 +50,25 @@ def scalar_list(state: State, key: str) -> list[Scalar]:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A fitted score and the target that it is measured against.
+
+    Attributes:
+        score: The score.
+        target: The target; None for clusters.
+    """
+
+    score: Score
+    target: Target | None
+
+    @property
+    def digest(self) -> str:
+        """Names the score and target by their content."""
+        target = None if self.target is None else self.target.to_document()
+        return fingerprint(self.score.to_document(), target)
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """What a statistic lets out of a site: how many numbers, and of what form."""
 
@@ -68,6 +89,7 @@ class Guard:
         passed: Checks already passed on the same rows, which need no second look. The caller owns the set and keeps it no
             longer than the prepared rows; None: always check.
         scope: Which part of the rows is meant (set by `Part`).
+        withheld: Names of groupings (see `groupings`) of which nothing may be told.
     """
 
     site: str = ""
@@ -76,6 +98,7 @@ class Guard:
     min_group: int = 1
     passed: set[str] | None = None
     scope: str = ""
+    withheld: frozenset[str] = frozenset()
 
     def refuse(self, rule: str, column: str | None, reason: str, allowed: str) -> NoReturn:
         """Refuse to answer.
@@ -124,6 +147,22 @@ class Statistic(ABC):
     @abstractmethod
     def collect(self, guard: Guard) -> Collector:
         """A collector for one site's rows."""
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        """The groups of rows that the answer tells something of."""
+        return ()
+
+    def spans(self) -> tuple[Span, ...]:
+        """The spaces of which the answer holds sums of products."""
+        return ()
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        """The columns that the answer sums as numbers."""
+        return ()
+
+    def measures(self) -> Measured | None:
+        """The fitted score that the answer measures; None for a question of a fit."""
+        return None
 
     @property
     def width(self) -> int:

@@ -12,6 +12,7 @@ from blossom.learning.score import Score, expit
 from blossom.learning.statistics.base import (
     Collector,
     Guard,
+    Measured,
     Released,
     State,
     Statistic,
@@ -19,6 +20,8 @@ from blossom.learning.statistics.base import (
     ints,
     register,
 )
+from blossom.learning.statistics.groupings import BINS as BY_BIN
+from blossom.learning.statistics.groupings import SIDES, Coded, Grouping
 from blossom.learning.target import Target
 from blossom.learning.units import Tally
 
@@ -51,8 +54,9 @@ class ScoreCells(Statistic):
         sums: (m,) sum of the probabilities of the second class.
         pairs: (s, 2): pairs of the site in which the event scores higher (a tie or an unresolved pair: a half), and how many
             of them are unresolved, being in one grid cell with different scores.
-        withheld: Classes at sites that have 1 to `min_group` - 1 units.
+        withheld: Classes at sites that have 1 to `min_group` - 1 units; at least 1 for a site that tells no cell.
         errors: (2,) the least and the most wrongly classified rows at sites that tell no cell.
+        unbinned: Sites whose cells may not be read off bin by bin.
     """
 
     kind = "score cells"
@@ -73,6 +77,7 @@ class ScoreCells(Statistic):
             "pairs": np.zeros((0, 2)),
             "withheld": np.zeros(1, np.int64),
             "errors": np.zeros(2, np.int64),
+            "unbinned": np.zeros(1, np.int64),
         }
 
     def merge(self, a: State, b: State) -> State:
@@ -85,6 +90,7 @@ class ScoreCells(Statistic):
             "pairs": np.vstack([floats(a, "pairs"), floats(b, "pairs")]),
             "withheld": ints(a, "withheld") + ints(b, "withheld"),
             "errors": ints(a, "errors") + ints(b, "errors"),
+            "unbinned": ints(a, "unbinned") + ints(b, "unbinned"),
         }
 
     def releases(self) -> tuple[Released, ...]:
@@ -92,6 +98,21 @@ class ScoreCells(Statistic):
             Released("score cells, errors", 0, "count"),
             Released("ordered pairs, probabilities a cell", 2, "sum"),
         )
+
+    def measures(self) -> Measured:
+        return Measured(self.score, self.target)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return (
+            Coded(SIDES, needed=False, few=True, of=lambda block: self._coded(block, np.zeros(1))),
+            Coded(BY_BIN, needed=False, few=True, of=lambda block: self._coded(block, EDGES)),
+        )
+
+    def _coded(self, block: pa.RecordBatch, edges: Floats) -> Ints:
+        """Each row's class and place between the edges."""
+        scores = self.score.event(self.score.design.matrix(block))
+        place = np.searchsorted(edges, scores, "left")
+        return self.target.codes(block) * (len(edges) + 1) + place
 
     def collect(self, guard: Guard) -> Collector:
         return _ScoreCollector(self, guard)
@@ -122,9 +143,20 @@ def rounded_errors(errors: int, rows: int, least: int) -> tuple[int, int]:
     return max(rows - least + 1, 0), rows - 1
 
 
+def coarse_errors(errors: int, rows: int, least: int) -> tuple[int, int]:
+    """The least and the most errors that may be told where even sums of groups would tell of a few: steps of `least`.
+
+    >>> coarse_errors(12, 100, 10), coarse_errors(3, 8, 10)
+    ((10, 19), (0, 8))
+    """
+    low = errors // least * least
+    return low, min(low + least - 1, rows)
+
+
 class _ScoreCollector(Collector):
     def __init__(self, statistic: ScoreCells, guard: Guard) -> None:
         self._statistic = statistic
+        self._near, self._unbinned = SIDES in guard.withheld, BY_BIN in guard.withheld
         self._least = guard.min_group
         self._tally = Tally(guard.units, guard.min_group)
         self._rows = np.zeros(2 * CELLS, np.int64)
@@ -156,13 +188,14 @@ class _ScoreCollector(Collector):
             withheld += bool(len(occupied)) and not len(runs)
             if len(runs):
                 parts.append(self._cells(code, occupied, runs))
-        if withheld:
+        if withheld or self._near:
             rows = int(self._rows.sum())
-            errors = rounded_errors(self._errors, rows, self._least)
+            round_off = coarse_errors if self._near else rounded_errors
+            errors = round_off(self._errors, rows, self._least)
             return {
                 **self._statistic.empty(),
                 "pairs": np.zeros((1, 2)),
-                "withheld": np.asarray([withheld], np.int64),
+                "withheld": np.asarray([max(withheld, 1)], np.int64),
                 "errors": np.asarray(errors, np.int64),
             }
         return {
@@ -172,6 +205,7 @@ class _ScoreCollector(Collector):
             "pairs": self._pairs(),
             "withheld": np.zeros(1, np.int64),
             "errors": np.zeros(2, np.int64),
+            "unbinned": np.asarray([self._unbinned], np.int64),
         }
 
     def _runs(self, occupied: Ints, code: int) -> Ints:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from blossom.learning.design import Design
+from blossom.learning.design import Design, Numeric
 from blossom.learning.statistics.base import (
     Check,
     Folded,
@@ -18,6 +18,7 @@ from blossom.learning.statistics.base import (
     ints,
     register,
 )
+from blossom.learning.statistics.groupings import Grouping, amounts, of_classes
 from blossom.learning.statistics.moments import centred, merge_moments
 from blossom.learning.statistics.presence import Requirement
 from blossom.learning.target import Target
@@ -69,6 +70,12 @@ class ClassMoments(Folded):
     def check(self, guard: Guard) -> Check | None:
         # Columns are described one by one: of each, two parameters a class.
         return Requirement(self.design, self.target, 2 * self._classes).check(guard)
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return amounts(self.design, self.target)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return of_classes(self.target, self.design.columns)
 
     def releases(self) -> tuple[Released, ...]:
         size = self._classes * self.design.width

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from blossom.learning.columns import Bools, Floats, Ints
-from blossom.learning.design import Design
+from blossom.learning.design import Design, Numeric
+from blossom.learning.score import Score
 from blossom.learning.statistics.base import (
     Check,
     Collector,
     Guard,
+    Measured,
     Released,
     State,
     Statistic,
@@ -20,6 +23,7 @@ from blossom.learning.statistics.base import (
     ints,
     register,
 )
+from blossom.learning.statistics.groupings import Coded, Grouping, amounts
 from blossom.learning.statistics.presence import Requirement
 from blossom.learning.units import Tally
 
@@ -37,12 +41,15 @@ class ClusterSums(Statistic):
         design: The features.
         centres: Shape (clusters, features).
         verify: Whether the rows pass the release check of a fit too; metrics on other rows pass none but the minimum.
+        before: Centres of the step before, of whose clusters `centres` are the means: both are given out with this answer. None
+            for a step on the way.
     """
 
     kind = "clusters"
     design: Design
     centres: Floats
     verify: bool = True
+    before: Floats | None = None
 
     @property
     def width(self) -> int:
@@ -71,6 +78,33 @@ class ClusterSums(Statistic):
             Released("rows a cluster, clusters left out", 2 * clusters, "count"),
             Released("sums and squares", clusters * (features + 1), "sum"),
         )
+
+    def measures(self) -> Measured | None:
+        if self.verify:
+            return None
+        ones = np.ones_like(self.centres)
+        return Measured(Score(self.design, "nearest", ones, np.zeros(len(ones)), self.centres), None)
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return amounts(self.design, None)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        given = () if self.before is None else (self.before, self.centres)
+        if not self.verify:
+            given = (self.centres,)
+        return tuple(
+            Coded(
+                "the clusters",
+                self.design.columns,
+                self.before is not None,
+                few=True,
+                of=self._codes(centres),
+            )
+            for centres in given
+        )
+
+    def _codes(self, centres: Floats) -> Callable[[pa.RecordBatch], Ints]:
+        return lambda block: nearest(self.design.matrix(block), centres)
 
     def collect(self, guard: Guard) -> Collector:
         return _ClusterCollector(self, guard)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from blossom.learning.columns import Bools
+from blossom.learning.design import Numeric
 from blossom.learning.split import split
-from blossom.learning.statistics.base import Collector, Guard, Released, State, Statistic, register
+from blossom.learning.statistics.base import (
+    Collector,
+    Guard,
+    Measured,
+    Released,
+    State,
+    Statistic,
+    register,
+)
+from blossom.learning.statistics.groupings import Coded, Grouping
+from blossom.learning.statistics.spans import Span
+from blossom.plan.errors import ConfigError
 
 
 @register
@@ -18,6 +32,10 @@ class Together(Statistic):
 
     kind = "together"
     parts: tuple[Statistic, ...]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(part, Part) or part.measures() is not None for part in self.parts):
+            raise ConfigError("a part of the rows, and a score that is measured, are asked of alone")
 
     @property
     def width(self) -> int:
@@ -45,6 +63,15 @@ class Together(Statistic):
     def releases(self) -> tuple[Released, ...]:
         return tuple(released for part in self.parts for released in part.releases())
 
+    def groupings(self) -> tuple[Grouping, ...]:
+        return tuple(grouping for part in self.parts for grouping in part.groupings())
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return tuple(one for part in self.parts for one in part.amounts())
+
+    def spans(self) -> tuple[Span, ...]:
+        return tuple(span for part in self.parts for span in part.spans())
+
     def collect(self, guard: Guard) -> Collector:
         return _TogetherCollector(self, [part.collect(guard) for part in self.parts])
 
@@ -67,7 +94,8 @@ class _TogetherCollector(Collector):
 class Part(Statistic):
     """A statistic of the rows that are held out for validation, or of those that are not.
 
-    The split is by the first unit column, or by the whole row where each row is a unit.
+    The split is by the first unit column, or by the whole row where each row is a unit. It is asked alone or of several together,
+    not inside them.
     """
 
     kind = "part"
@@ -75,6 +103,10 @@ class Part(Statistic):
     fraction: float
     seed: int
     held_out: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.whole, Part):
+            raise ConfigError("a part of a part of the rows is not asked of")
 
     @property
     def width(self) -> int:
@@ -89,20 +121,53 @@ class Part(Statistic):
     def releases(self) -> tuple[Released, ...]:
         return self.whole.releases()
 
+    def groupings(self) -> tuple[Grouping, ...]:
+        return self.whole.groupings()
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return self.whole.amounts()
+
+    def spans(self) -> tuple[Span, ...]:
+        return self.whole.spans()
+
+    def measures(self) -> Measured | None:
+        return self.whole.measures()
+
+    @property
+    def scope(self) -> str:
+        """Names the rows that are meant."""
+        return f"{self.fraction!r} {self.seed} {self.held_out}"
+
     def collect(self, guard: Guard) -> Collector:
-        scope = f"{guard.scope}/{self.fraction!r} {self.seed} {self.held_out}"
-        return _PartCollector(self, guard, self.whole.collect(replace(guard, scope=scope)))
+        inner = self.whole.collect(replace(guard, scope=f"{guard.scope}/{self.scope}"))
+        return _PartCollector(self, guard.units, inner)
+
+    def sides(self, columns: Sequence[str], units: Sequence[str]) -> tuple[Grouping, ...]:
+        """The two sides of the split, each of which is described by sums over the columns."""
+        held_out = replace(self, held_out=True)
+        return (
+            Coded(
+                "the rows held out for validation, or the others",
+                tuple(columns),
+                True,
+                of=lambda block: held_out.chosen(block, units).astype(np.int64),
+            ),
+        )
+
+    def chosen(self, block: pa.RecordBatch, units: Sequence[str]) -> Bools:
+        """The mask of the rows that are meant, split by the first unit column."""
+        held = split(block, units[:1], self.fraction, self.seed)
+        return held if self.held_out else ~held
 
 
 class _PartCollector(Collector):
-    def __init__(self, statistic: Part, guard: Guard, inner: Collector) -> None:
+    def __init__(self, statistic: Part, units: Sequence[str], inner: Collector) -> None:
         self._statistic = statistic
-        self._keys = guard.units[:1]
+        self._units = units
         self._inner = inner
 
     def add(self, block: pa.RecordBatch) -> None:
-        held = split(block, self._keys, self._statistic.fraction, self._statistic.seed)
-        rows = block.filter(pa.array(held if self._statistic.held_out else ~held))
+        rows = block.filter(pa.array(self._statistic.chosen(block, self._units)))
         if rows.num_rows:
             self._inner.add(rows)
 

@@ -12,13 +12,15 @@ from blossom.learning.score import Score
 from blossom.learning.statistics.base import (
     Collector,
     Guard,
+    Measured,
     Released,
     State,
     Statistic,
     ints,
     register,
 )
-from blossom.learning.statistics.cells import rounded_errors
+from blossom.learning.statistics.cells import coarse_errors, rounded_errors
+from blossom.learning.statistics.groupings import SIDES, Coded, Grouping
 from blossom.learning.target import Target
 from blossom.learning.units import Tally
 
@@ -60,6 +62,17 @@ class Confusion(Statistic):
     def releases(self) -> tuple[Released, ...]:
         return (Released("rows a cell, withheld cells, errors", 2 * self._classes**2 + 2, "count"),)
 
+    def measures(self) -> Measured:
+        return Measured(self.score, self.target)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return (Coded(SIDES, needed=False, few=True, of=self.codes),)
+
+    def codes(self, block: pa.RecordBatch) -> Ints:
+        """Each row's cell of the matrix."""
+        codes = self.target.codes(block)
+        return codes * self._classes + self.score.best(self.score.design.matrix(block))
+
     def collect(self, guard: Guard) -> Collector:
         return _ConfusionCollector(self, guard, self._classes)
 
@@ -68,18 +81,26 @@ class _ConfusionCollector(Collector):
     def __init__(self, statistic: Confusion, guard: Guard, classes: int) -> None:
         self._statistic = statistic
         self._least = guard.min_group
+        self._near = SIDES in guard.withheld
         self._classes = classes
         self._tally = Tally(guard.units, guard.min_group)
         self._rows = np.zeros((classes, classes), np.int64)
 
     def add(self, block: pa.RecordBatch) -> None:
-        own = self._statistic
-        codes = own.target.codes(block)
-        cells = codes * self._classes + own.score.best(own.score.design.matrix(block))
+        cells = self._statistic.codes(block)
         self._tally.add(cells, np.arange(len(cells)), block)
         self._rows += np.bincount(cells, minlength=self._classes**2).reshape(self._rows.shape)
 
     def finish(self) -> State:
+        if self._near:
+            rows = int(self._rows.sum())
+            return {
+                "rows": np.zeros_like(self._rows),
+                "withheld": np.ones_like(self._rows),
+                "errors": np.asarray(
+                    coarse_errors(rows - int(np.trace(self._rows)), rows, self._least), np.int64
+                ),
+            }
         hidden = np.stack([self._hidden(code) for code in range(self._classes)])
         rows = int(self._rows.sum())
         errors = rows - int(np.trace(self._rows))

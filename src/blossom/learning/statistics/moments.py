@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from blossom.learning.columns import Floats, numbers
-from blossom.learning.design import Design, usable
+from blossom.learning.design import Design, Levels, Numeric, usable
 from blossom.learning.statistics.base import (
     Check,
     Folded,
@@ -23,6 +23,7 @@ from blossom.learning.statistics.base import (
     number,
     register,
 )
+from blossom.learning.statistics.groupings import Coded, Grouping, amounts
 from blossom.learning.statistics.presence import Requirement
 from blossom.learning.target import Target
 
@@ -131,6 +132,20 @@ class Moments(Folded):
 
     def check(self, guard: Guard) -> Check | None:
         return Requirement(self.design, self.target).check(guard)
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return amounts(self.design, self.target)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return tuple(
+            Coded(
+                f"the levels of {leaf.column!r}",
+                key=leaf.column + repr(leaf.categories),
+                of=lambda block, leaf=leaf: leaf.codes(block)[0],
+            )
+            for leaf in self.design.leaves()
+            if isinstance(leaf, Levels) and leaf.names
+        )
 
     def releases(self) -> tuple[Released, ...]:
         width = self._outputs()

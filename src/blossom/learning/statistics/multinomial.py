@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from blossom.learning.columns import Floats
-from blossom.learning.design import Design
+from blossom.learning.design import Design, Numeric
 from blossom.learning.score import softmax
 from blossom.learning.statistics.base import (
     Check,
@@ -20,8 +20,10 @@ from blossom.learning.statistics.base import (
     ints,
     register,
 )
+from blossom.learning.statistics.groupings import Grouping, amounts, of_features
 from blossom.learning.statistics.presence import Requirement
 from blossom.learning.statistics.scores import log_losses
+from blossom.learning.statistics.spans import Span, of_products
 from blossom.learning.target import Target
 
 
@@ -80,6 +82,15 @@ class MultinomialSums(Folded):
 
     def check(self, guard: Guard) -> Check | None:
         return Requirement(self.design, self.target, self.weights.size, pairs=True).check(guard)
+
+    def amounts(self) -> tuple[Numeric, ...]:
+        return amounts(self.design, self.target)
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return of_features(self.design, self.target)
+
+    def spans(self) -> tuple[Span, ...]:
+        return of_products(self.design, self.target)
 
     def releases(self) -> tuple[Released, ...]:
         size = self.weights.size

@@ -13,6 +13,7 @@ from blossom.learning.statistics.base import (
     Collector,
     Folded,
     Guard,
+    Measured,
     Released,
     State,
     floats,
@@ -20,6 +21,7 @@ from blossom.learning.statistics.base import (
     number,
     register,
 )
+from blossom.learning.statistics.groupings import SIGNS, Coded, Grouping
 from blossom.learning.statistics.moments import centred, merge_moments
 from blossom.learning.statistics.poisson import negative
 from blossom.learning.target import Target
@@ -31,6 +33,7 @@ class _Withholding(Collector):
 
     def __init__(self, statistic: Folded, guard: Guard) -> None:
         self._statistic = statistic
+        self._guard = guard
         self._least = guard.min_group
         self._tally = Tally(guard.units, guard.min_group)
         self._state = statistic.empty()
@@ -42,7 +45,7 @@ class _Withholding(Collector):
     def finish(self) -> State:
         if 0 < self._tally.counts(1)[0] < self._least:
             return {**self._statistic.empty(), "withheld": np.ones(1, np.int64)}
-        return self._state
+        return self._statistic.release(self._state, self._guard)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class _Scored(Folded):
     @property
     def width(self) -> int:
         return self.score.design.width + 3 * self.score.outputs + 8
+
+    def measures(self) -> Measured:
+        return Measured(self.score, self.target)
 
     def collect(self, guard: Guard) -> Collector:
         return _Withholding(self, guard)
@@ -128,7 +134,10 @@ def log_losses(scores: Floats, codes: Ints) -> float:
 @register
 @dataclass(frozen=True)
 class RegressionErrors(_Scored):
-    """`n`, sums of `squared` and `absolute` errors, of half the Poisson `deviance` (log links), and the target's moments."""
+    """`n`, sums of `squared` and `absolute` errors, of half the Poisson `deviance` (log links), and the target's moments.
+
+    The absolute errors are sums over the rows above and below the prediction; `silent` sites tell none.
+    """
 
     kind = "regression errors"
 
@@ -141,6 +150,7 @@ class RegressionErrors(_Scored):
             "mean": np.zeros(1),
             "m2": np.zeros(1),
             "withheld": np.zeros(1, np.int64),
+            "silent": np.zeros(1, np.int64),
         }
 
     def measure(self, block: pa.RecordBatch) -> State:
@@ -162,10 +172,23 @@ class RegressionErrors(_Scored):
             "mean": mean,
             "m2": m2,
             "withheld": np.zeros(1, np.int64),
+            "silent": np.zeros(1, np.int64),
         }
 
     def merge(self, a: State, b: State) -> State:
-        return _added(a, b, (), ("squared", "absolute", "deviance"))
+        return _added(a, b, ("silent",), ("squared", "absolute", "deviance"))
+
+    def release(self, state: State, guard: Guard) -> State:
+        if SIGNS not in guard.withheld:
+            return state
+        return {**state, "absolute": np.zeros(1), "silent": np.ones(1, np.int64)}
+
+    def groupings(self) -> tuple[Grouping, ...]:
+        return (Coded(SIGNS, (self.target.column,), needed=False, of=self._signs),)
+
+    def _signs(self, block: pa.RecordBatch) -> Ints:
+        error = self.target.values(block) - self.score.value(self.score.design.matrix(block))
+        return np.where(error > 0.0, 1, np.where(error < 0.0, 0, -1)).astype(np.int64)
 
     def releases(self) -> tuple[Released, ...]:
         return (Released("rows", 1, "count"), Released("errors, target moments", 5, "sum"))

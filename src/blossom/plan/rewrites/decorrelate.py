@@ -53,9 +53,9 @@ def decorrelate(root: Relation) -> Relation:
 
 def _node(node: Relation) -> Relation:
     match node:
-        case Filter() if any(has_subquery(p) for p in node.predicates):
+        case Filter() if node.holds_subquery:
             return _filter(node)
-        case Project() if any(has_subquery(v) for v in node.expressions()):
+        case Project() if node.holds_subquery:
             return _project(node)
         case _:
             return node

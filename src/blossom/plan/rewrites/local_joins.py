@@ -2,7 +2,8 @@
 
 A join of two unions is the union of local joins only when equal keys live at one site (equality on the unmodified partition
 columns of one scheme, paired by position) or one side has all its rows everywhere. A replicated table joins locally by an
-inner join, as the null-supplying side of an outer join, or on the right of a semi or anti join.
+inner join, as the null-supplying side of an outer join, or on the right of a semi or anti join. So does the user's own data at the
+hub, which may go anywhere: it can meet rows that may not come to it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,21 @@ from blossom.plan.expressions import (
     TypeArgument,
     columns,
     conjuncts,
-    has_subquery,
     has_window,
     transform,
 )
-from blossom.plan.relations import Constant, Copies, Filter, Join, Link, Partition, Parts, Project, Relation
+from blossom.plan.relations import (
+    Constant,
+    Copies,
+    Filter,
+    Join,
+    Link,
+    Partition,
+    Parts,
+    Project,
+    Relation,
+    Scan,
+)
 from blossom.plan.rewrites.local_maps import renamed
 
 _FREE = frozenset({"inner", "cross"})
@@ -37,7 +48,7 @@ def local_joins(node: Relation) -> Relation:
     """Turn a join over parts and copies into parts of joins, as far down its chain as the meaning allows."""
     if not isinstance(node, Join) or not any(isinstance(t, Parts | Copies) for t in node.tables):
         return node
-    if any(has_subquery(e) for e in node.expressions()):
+    if node.holds_subquery:
         return node
     if not any(isinstance(t, Parts) for t in node.tables):
         return _copies_only(node)
@@ -93,17 +104,26 @@ def _next(
         if isinstance(table, Parts) and any(_co_partitioned(node, j, i, predicates) for j in order):
             return i
     for i in rest:
-        if isinstance(node.tables[i], Copies) and _linked(i, order, predicates):
+        if _anywhere(node.tables[i]) and _linked(i, order, predicates):
             return i
     # an unlinked copy joins by a cross product, best last
     return next(
         (
             i
             for i in rest
-            if isinstance(node.tables[i], Copies)
-            and not any(_linked(i, [j], predicates) for j in rest if j != i)
+            if _anywhere(node.tables[i]) and not any(_linked(i, [j], predicates) for j in rest if j != i)
         ),
         None,
+    )
+
+
+def _anywhere(table: Relation) -> bool:
+    """Whether a site can have the whole table: a copy, or the user's own."""
+    if isinstance(table, Copies | Constant):
+        return True
+    leaves = [node for node in table.walk() if not node.inputs]
+    return all(
+        isinstance(leaf, Constant) or (isinstance(leaf, Scan) and leaf.site == "hub") for leaf in leaves
     )
 
 
@@ -172,7 +192,7 @@ def _prefix(node: Join) -> Relation:
             )
             fits = fits and (link.how not in ("right", "outer") or i == 1)
         else:
-            fits = isinstance(table, Copies | Constant) and link.how in _COPY_ON_RIGHT
+            fits = _anywhere(table) and link.how in _COPY_ON_RIGHT
         if not fits:
             break
         predicates.extend(link.predicates)

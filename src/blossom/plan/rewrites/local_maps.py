@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from blossom.plan.expressions import Call, Column, Expression, has_subquery, has_window, walk
 from blossom.plan.relations import (
+    BY_GROUP,
     Aggregate,
     Constant,
     Copies,
@@ -42,10 +43,21 @@ def local_maps(node: Relation) -> Relation:
         parts = tuple(Distinct(part) for part in below.tables)
         spread = replace(below, tables=parts)
         return spread if below.partition is not None else Distinct(spread)
+    if isinstance(node, MapBatches) and node.per in BY_GROUP:
+        return _by_group(node, below)
     if not _row_by_row(node, below):
         return node
     parts = tuple(node.with_inputs((part, *node.inputs[1:])) for part in below.tables)
     return Parts(parts, below.sites, _surviving(node, below.partition))
+
+
+def _by_group(node: MapBatches, below: Parts) -> Relation:
+    """Groups that are whole at one site stay there; an associative function is applied at each part, then to what they gave."""
+    whole = below.partition is not None and set(below.partition.columns) <= set(node.by)
+    if not whole and node.per != "fold":
+        return node
+    parts = replace(below, tables=tuple(replace(node, input=part) for part in below.tables), partition=None)
+    return parts if whole else replace(node, input=parts)
 
 
 def _row_by_row(node: Relation, below: Parts) -> bool:
@@ -59,9 +71,7 @@ def _row_by_row(node: Relation, below: Parts) -> bool:
                 for w in walk(value)
                 if isinstance(w, Call) and w.op == "WindowFunction"
             ]
-            return not any(has_subquery(e) for e in node.expressions()) and all(
-                _within_part(w, below.partition) for w in windows
-            )
+            return not node.holds_subquery and all(_within_part(w, below.partition) for w in windows)
         case MapBatches() | Sample():
             return True
         case Predict():
@@ -83,7 +93,7 @@ def _surviving(node: Relation, partition: Partition | None) -> Partition | None:
         case Project():
             return renamed(partition, dict(node.values))
         case MapBatches():
-            return None
+            return partition if node.per in ("mask", "keep") else None
         case _:
             return partition
 
@@ -107,7 +117,7 @@ def _over_copies(node: Relation, below: Copies) -> Relation:
     unary = isinstance(
         node, Project | Filter | Aggregate | Sort | Limit | Distinct | Unnest | MapBatches | Predict
     )
-    if not unary or isinstance(node, Join) or any(has_subquery(e) for e in node.expressions()):
+    if not unary or isinstance(node, Join) or node.holds_subquery:
         return node
     return replace(below, tables=tuple(node.with_inputs((copy, *node.inputs[1:])) for copy in below.tables))
 

@@ -19,7 +19,6 @@ from blossom.plan.expressions import (
     Literal,
     Named,
     TypeArgument,
-    has_subquery,
     transform,
     walk,
 )
@@ -35,7 +34,7 @@ def partial_aggregation(node: Relation) -> Relation:
     if not isinstance(node, Aggregate) or not isinstance(node.input, Parts):
         return node
     parts = node.input
-    if any(has_subquery(e) for e in node.expressions()):
+    if node.holds_subquery:
         return node
     kept = renamed(parts.partition, dict(node.groups))
     if kept is not None:

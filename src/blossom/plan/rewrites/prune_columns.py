@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from blossom.plan.expressions import Expression, Named, columns, has
+from blossom.plan.expressions import Column, Expression, Named, columns, has
 from blossom.plan.relations import (
     Aggregate,
     Copies,
@@ -38,8 +38,7 @@ def prune_columns(root: Relation) -> Relation:
     done: dict[int, Relation] = {}
     for node in order:
         inputs = tuple(done[id(child)] for child in node.inputs)
-        same = all(new is old for new, old in zip(inputs, node.inputs, strict=True))
-        done[id(node)] = _narrow(node if same else node.with_inputs(inputs), needs[id(node)])
+        done[id(node)] = _narrow(node if inputs == node.inputs else node.with_inputs(inputs), needs[id(node)])
     return done[id(root)]
 
 
@@ -63,6 +62,9 @@ def _kept(values: tuple[Named, ...], mine: set[str]) -> tuple[Named, ...]:
 def _reads(expressions: list[Expression], count: int) -> list[set[str]]:
     wanted: list[set[str]] = [set() for _ in range(count)]
     for expression in expressions:
+        if isinstance(expression, Column):
+            wanted[expression.input].add(expression.name)
+            continue
         for column in columns(expression):
             wanted[column.input].add(column.name)
     return wanted

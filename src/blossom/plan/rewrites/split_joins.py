@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
-from blossom.plan.expressions import Column, Expression, columns, conjuncts, has_subquery, transform
+from blossom.plan.expressions import Column, Expression, columns, conjuncts, transform
 from blossom.plan.relations import Join, Link, Relation
 
 Place = Callable[[Relation], Hashable | None]
@@ -20,7 +20,7 @@ def split_joins(node: Relation, place: Place) -> Relation:
     """
     if not isinstance(node, Join) or not all(link.how in ("inner", "cross") for link in node.links):
         return node
-    if any(has_subquery(e) for e in node.expressions()):
+    if node.holds_subquery:
         return node
     places = [place(table) for table in node.tables]
     if len({p for p in places if p is not None} | {None for p in places if p is None}) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from blossom.plan.errors import PlanError
-from blossom.plan.expressions import Expression, Subquery, has_subquery, transform
+from blossom.plan.expressions import Expression, Subquery, transform
 from blossom.plan.relations import Copies, Parts, Relation, Scan, rewrite
 from blossom.plan.rewrites.decorrelate import decorrelate
 from blossom.plan.rewrites.expand import FederatedTable, expand
@@ -34,10 +34,11 @@ def distribute(root: Relation, tables: Mapping[str, FederatedTable], place: Plac
         that one engine can run whole is left as it is: engines optimise what they see.
     """
     stages: list[tuple[str, Relation]] = [("logical", root)]
-    expanded = _expand_all(root, tables)
-    if place(expanded) is not None:
-        stages.append(("whole", expanded))
-        return tuple(stages)
+    if _may_stay(root, tables, place):
+        expanded = _expand_all(root, tables)
+        if place(expanded) is not None:
+            stages.append(("whole", expanded))
+            return tuple(stages)
     stages.append(("decorrelated", decorrelate(root)))
     stages.append(("filters pushed", push_filters(stages[-1][1])))
     stages.append(("columns pruned", prune_columns(stages[-1][1])))
@@ -46,6 +47,12 @@ def distribute(root: Relation, tables: Mapping[str, FederatedTable], place: Plac
         ("joins split", prune_columns(rewrite(stages[-1][1], lambda node: split_joins(node, place))))
     )
     return tuple(stages)
+
+
+def _may_stay(root: Relation, tables: Mapping[str, FederatedTable], place: Place) -> bool:
+    """Whether all tables lie at one place, without which no engine can run the plan whole."""
+    homes = {place(expand(node, tables)) for node in root.walk() if isinstance(node, Scan)}
+    return len(homes) == 1 and None not in homes
 
 
 def _distributed(root: Relation, tables: Mapping[str, FederatedTable]) -> Relation:
@@ -74,7 +81,7 @@ def _expand_all(root: Relation, tables: Mapping[str, FederatedTable]) -> Relatio
 
 
 def _expand_subqueries(node: Relation, tables: Mapping[str, FederatedTable]) -> Relation:
-    if not any(has_subquery(e) for e in node.expressions()):
+    if not node.holds_subquery:
         return node
 
     def one(expression: Expression) -> Expression | None:

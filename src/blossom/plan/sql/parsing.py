@@ -71,6 +71,7 @@ class _Walk:
     ) -> None:
         self._table, self._names = table, names
         self._numbers = itertools.count()
+        self._below: dict[ops.Relation, frozenset[ops.Node]] = {}
 
     def query(self, node: x.Expr, ctes: Tables, outer: Scope | None) -> ops.Relation:
         """Any query; `outer` is the scope around a subquery."""
@@ -177,13 +178,18 @@ class _Walk:
             rows = _renamed(rows, alias)
         name = node.alias_or_name or f"unnamed_{len(scope.sources)}_{next(self._numbers)}"
         around = scope.outer
-        leaves = set(rows.find(ops.PhysicalTable))
         while around is not None:
-            if leaves & set(around.relation.find(ops.PhysicalTable)):
+            if not self._tables_of(rows).isdisjoint(self._tables_of(around.relation)):
                 # the same table inside and around a subquery: a reference keeps their columns apart
                 return name, ops.SelfReference(rows, None)
             around = around.outer
         return name, rows
+
+    def _tables_of(self, rows: ops.Relation) -> frozenset[ops.Node]:
+        """The tables below a relation, found once: it takes a walk of all that the relation is made of."""
+        if rows not in self._below:
+            self._below[rows] = frozenset(rows.find(ops.PhysicalTable))
+        return self._below[rows]
 
     def _named(self, node: x.Table, ctes: Tables) -> ops.Relation:
         this, site, _ = arguments(node, "this", "db", "alias")

@@ -11,8 +11,18 @@ from typing import Any
 from blossom.sites.config import border
 from blossom.sites.config.base import Base, check_name
 from blossom.sites.config.faults import Key, validate
-from blossom.sites.config.model import HUB, Federation, HubConfig, PlatformConfig, SiteConfig, TableConfig
+from blossom.sites.config.model import (
+    HUB,
+    Federation,
+    HubConfig,
+    PlatformConfig,
+    Price,
+    SiteConfig,
+    TableConfig,
+)
 from blossom.sites.config.platforms import BUILT_IN, platform_config
+from blossom.sites.config.price_table import price_table
+from blossom.sites.config.pricing import prices
 from blossom.sites.config.tables import reader_of, table_config
 
 
@@ -39,7 +49,7 @@ def build(document: Mapping[str, Any], base: Base) -> Federation | None:
     hub = _hub(top.hub, base)
     _check_states((hub, *sites.values()), base)
     _check_stewards(sites, base)
-    return Federation(sites, hub, base.path)
+    return Federation(sites, hub, base.path, prices(sites, hub, price_table(top.prices, base), base))
 
 
 def folder_name(name: str) -> str:
@@ -57,9 +67,20 @@ def _state(given_state: str | None, name: str, base: Base) -> Path | None:
     return None if base.path is None else base.folder / ".blossom" / folder_name(name)
 
 
+def _bytes(size: str | None) -> int | None:
+    return None if size is None else border.size_bytes(size)
+
+
 def _hub(table: border.HubTable | None, base: Base) -> HubConfig:
     table = table or border.HubTable()
-    return HubConfig(table.title or HUB, table.region, _state(table.state, HUB, base))
+    return HubConfig(
+        table.title or HUB,
+        table.region,
+        _state(table.state, HUB, base),
+        provider=table.provider,
+        price=Price(**table.price.model_dump()),
+        memory_limit=_bytes(table.memory_limit),
+    )
 
 
 def _site(name: str, body: Mapping[str, Any], key: Key, base: Base) -> SiteConfig | None:
@@ -94,7 +115,15 @@ def _site(name: str, body: Mapping[str, Any], key: Key, base: Base) -> SiteConfi
         if platform is not None:
             tables[published] = table_config(published, raw, platform, platforms[platform], where, base)
     return SiteConfig(
-        name, table.title or name, table.region, _state(table.state, name, base), platforms, tables
+        name,
+        table.title or name,
+        table.region,
+        _state(table.state, name, base),
+        platforms,
+        tables,
+        table.provider,
+        Price(**table.price.model_dump()),
+        memory_limit=_bytes(table.memory_limit),
     )
 
 

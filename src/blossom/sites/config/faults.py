@@ -20,6 +20,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _EXPECTED = {
     "string_type": "a text",
     "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number that is not endless",
+    "date_type": "a date such as 2026-01-31",
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a table of keys",

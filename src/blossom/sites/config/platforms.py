@@ -12,7 +12,7 @@ from blossom.plan.errors import unknown
 from blossom.sites.config import border
 from blossom.sites.config.base import Base, check_name
 from blossom.sites.config.faults import Key, given, validate
-from blossom.sites.config.model import PlatformConfig, Secret
+from blossom.sites.config.model import PlatformConfig, Price, Secret
 
 BUILT_IN = ("duckdb", "python")
 """Platforms that every site has unless they are switched off."""
@@ -49,17 +49,28 @@ def platform_config(name: str, body: object, key: Key, base: Base) -> PlatformCo
     if table is None:
         return None
     options: dict[str, Any] = {}
-    if isinstance(table, border.DuckDBTable | border.DataFusionTable):
+    if isinstance(table, border.DuckDBTable | border.DataFusionTable | border.ClickHouseTable):
         options = {"memory_limit": table.memory_limit, "threads": table.threads}
     if isinstance(table, border.DuckDBTable | border.SQLiteTable) and table.database is not None:
         memory = table.database == ":memory:"
         options["database"] = table.database if memory else base.resolve(table.database)
-    if isinstance(table, border.ServerTable):
-        options["url"] = _secret(table.url, (*key, "url"), base)
-    return PlatformConfig(kind, {option: value for option, value in options.items() if value is not None})
+    if isinstance(table, border.PythonTable):
+        options = {"memory_limit": table.memory_limit, "timeout": table.timeout}
+    if isinstance(table, border.SparkTable):
+        options = {"local": table.local or None, "memory_limit": table.memory_limit}
+        if (table.url is None) != table.local:
+            what = "this key is required" if table.url is None else "it stands beside local = true"
+            base.fault((*key, "url"), what, "a server's url, or local = true for a server of its own")
+    if isinstance(table, border.ServerTable | border.SparkTable) and table.url is not None:
+        options["url"] = revealed(table.url, (*key, "url"), base)
+    given_options = {option: value for option, value in options.items() if value is not None}
+    return PlatformConfig(
+        kind, given_options, table.provider, table.region, Price(**table.price.model_dump())
+    )
 
 
-def _secret(table: border.SecretTable, key: Key, base: Base) -> Secret | None:
+def revealed(table: border.SecretTable, key: Key, base: Base) -> Secret | None:
+    """The text of a secret, from where it says that it stands; None (and a fault) where it is not there."""
     if isinstance(table, border.PlainSecret):
         # A mapping is built by a program, which may have the password from a safe place; a file is what gets copied around.
         if base.path is not None and _holds_password(table.text):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from blossom.plan.errors import unknown
 from blossom.plan.relations import Partition
 from blossom.plan.schema import datatype
 from blossom.platforms.interface import TableSource
+from blossom.platforms.registry import PLATFORMS
 from blossom.policy.model import ColumnPolicy, TablePolicy
 from blossom.sites.config import border
 from blossom.sites.config.base import URL, Base, check_list, check_name
 from blossom.sites.config.faults import Key
-from blossom.sites.config.model import PlatformConfig, TableConfig
+from blossom.sites.config.model import PlatformConfig, Secret, TableConfig
+from blossom.sites.config.platforms import revealed
 
 _READS: Mapping[str, Literal["files", "tables", "either", "both"]] = {
     "duckdb": "either",
@@ -23,6 +25,7 @@ _READS: Mapping[str, Literal["files", "tables", "either", "both"]] = {
     "postgresql": "tables",
     "mariadb": "tables",
     "datafusion": "files",
+    "clickhouse": "files",
     "spark": "both",
     "python": "files",
 }
@@ -31,6 +34,12 @@ _READS: Mapping[str, Literal["files", "tables", "either", "both"]] = {
 
 _FILE = re.compile(r"[/\\*?\[]|\.(parquet|pq|csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst|bz2))?$", re.IGNORECASE)
 """Marks a source as a path or glob rather than the name of a table."""
+
+_ARROW_FORMATS = frozenset({"delta", "iceberg", "files"})
+"""Formats that are read for an engine, which receives Arrow."""
+
+_SECRET = re.compile(r"secret|token|password|account_key|connection_string|credential", re.IGNORECASE)
+"""Keys of a store whose values do not belong in a file."""
 
 _RECIPIENT = re.compile(r"hub|(site|role):.+", re.DOTALL)
 
@@ -128,7 +137,15 @@ def _source(
                 (*key, "columns"), "a table needs at least one column", "leave the key out to publish all"
             )
     source = raw.source
-    if source is not None and not URL.match(source):
+    named = raw.options.format == "iceberg" and raw.options.catalog is not None
+    if raw.options.format in _ARROW_FORMATS and not PLATFORMS[config.kind].files:
+        readers = [kind for kind, entry in PLATFORMS.items() if entry.files]
+        base.fault(
+            (*key, "options", "format"),
+            f"{platform!r} ({config.kind}) does not read {raw.options.format}",
+            f"give the table a platform of kind {', '.join(readers)}",
+        )
+    if source is not None and not named and not URL.match(source):
         looks = _FILE.search(source) is not None
         reads = _READS[config.kind]
         if reads == "tables" and looks and "/" in source:
@@ -138,16 +155,38 @@ def _source(
                 'add platform = "duckdb" to read a file',
             )
         own = reads == "either" and "database" in config.options
-        if reads == "files" or (looks and reads != "tables") or (reads == "either" and not own):
+        if (
+            reads == "files"
+            or raw.options.format is not None
+            or (looks and reads != "tables")
+            or (reads == "either" and not own)
+        ):
             source = base.resolve(source)
     return TableSource(
         source,
         raw.query,
         dict(raw.rename),
         types,
-        raw.options.model_dump(exclude_none=True),
+        _options(raw.options, (*key, "options"), base),
         None if raw.columns is None else tuple(raw.columns),
     )
+
+
+def _options(raw: border.ReaderTable, key: Key, base: Base) -> dict[str, Any]:
+    """The reader's options; secrets revealed."""
+    options = raw.model_dump(exclude_none=True, exclude={"catalog", "storage"})
+    if raw.catalog is not None:
+        catalog = revealed(raw.catalog, (*key, "catalog"), base)
+        options["catalog"] = Secret(base.resolve(catalog)) if catalog else ""
+    if raw.storage is not None:
+        storage: dict[str, Any] = {}
+        for name, value in raw.storage.items():
+            where = (*key, "storage", name)
+            if isinstance(value, border.PlainSecret) and base.path is not None and _SECRET.search(name):
+                base.fault(where, "a secret stands in the file", f'say {name} = {{ env = "NAME" }}')
+            storage[name] = revealed(value, where, base) if isinstance(value, border.SecretTable) else value
+        options["storage"] = storage
+    return options
 
 
 def _policy(raw: border.PolicyTable, key: Key, base: Base) -> TablePolicy:

@@ -44,7 +44,34 @@ def lowered(made: str | ibis.Table) -> Relation:
     )
 
 
+MINE = ibis.table({"o": "int64", "w": "int64"}, name="mine", database="hub")
+
 MOVED = {
+    "the user's own data, which may go anywhere": (
+        notes.join(MINE, "o").select("v", "w"),
+        """
+Parts
+  one: Join inner t1 on t0.o = t1.o -> t0.v, t1.w
+    Scan one/notes (o, v)
+    #1 Scan hub/mine (o, w)
+  two: Join inner t1 on t0.o = t1.o -> t0.v, t1.w
+    Scan two/notes (o, v)
+    ^1 (Scan)
+""",
+    ),
+    "one row made of it": (
+        notes.cross_join(MINE.agg(w=MINE.w.max())).select("v", "w"),
+        """
+Parts
+  one: Join cross t1 -> t0.v, t1.w
+    Scan one/notes (o, v)
+    #1 Aggregate w=max(w)
+      Scan hub/mine (o, w)
+  two: Join cross t1 -> t0.v, t1.w
+    Scan two/notes (o, v)
+    ^1 (Aggregate)
+""",
+    ),
     "equal keys of one scheme": (
         "SELECT c, v FROM orders JOIN items ON orders.o = items.o",
         """

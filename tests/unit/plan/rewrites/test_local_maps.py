@@ -6,6 +6,7 @@ import ibis
 import pytest
 
 from blossom.plan import from_ibis, sql
+from blossom.plan import operators as own
 from blossom.plan.relations import Partition, Relation, Scan, rewrite
 from blossom.plan.rewrites.expand import FederatedTable, expand
 from blossom.plan.rewrites.local_maps import local_maps
@@ -32,6 +33,11 @@ FEDERATED = {
 }
 TABLES = {name: ibis.table(table.schema.to_ibis(), name=name) for name, table in FEDERATED.items()}
 orders, items, names, notes = (TABLES[name] for name in ("orders", "items", "names", "notes"))
+
+
+def folded(table: str, per: str, *by: str) -> ibis.Table:
+    made = own.MapBatches(TABLES[table], "f", "00", "{}", per, TABLES[table].schema(), "arrow", by)
+    return made.to_expr()
 
 
 def lowered(made: str | ibis.Table) -> Relation:
@@ -128,6 +134,47 @@ Copies
           Scan two/names (n, r)
 """,
     ),
+    "a fold, and again what the parts gave": (
+        folded("notes", "fold", "v"),
+        """
+MapBatches f per fold by v -> o, v
+  Parts
+    one: MapBatches f per fold by v -> o, v
+      Scan one/notes (o, v)
+    two: MapBatches f per fold by v -> o, v
+      Scan two/notes (o, v)
+""",
+    ),
+    "a function of groups that are whole at a site": (
+        folded("late", "group", "v", "o"),
+        """
+Parts
+  two: MapBatches f per group by v, o -> o, v
+    Scan two/late (o, v)
+  three: MapBatches f per group by v, o -> o, v
+    Scan three/late (o, v)
+""",
+    ),
+    "a fold of such groups": (
+        folded("late", "fold", "o"),
+        """
+Parts
+  two: MapBatches f per fold by o -> o, v
+    Scan two/late (o, v)
+  three: MapBatches f per fold by o -> o, v
+    Scan three/late (o, v)
+""",
+    ),
+    "a filter by a function, which keeps the partition": (
+        folded("late", "keep"),
+        """
+Parts by o (k)
+  two: MapBatches f per keep -> o, v
+    Scan two/late (o, v)
+  three: MapBatches f per keep -> o, v
+    Scan three/late (o, v)
+""",
+    ),
     "a bag union, a copy read once": (
         "SELECT o AS x FROM orders UNION ALL SELECT n FROM names",
         """
@@ -147,6 +194,8 @@ KEPT = {
     "a window over all rows": notes.mutate(r=ibis.row_number().over(order_by="o")),
     "a window over another column": orders.mutate(r=ibis.row_number().over(group_by="c", order_by="o")),
     "a filter with a subquery": "SELECT * FROM notes WHERE v > (SELECT max(v) FROM bills)",
+    "a function of groups that are not": folded("notes", "group", "o"),
+    "a function of all rows": folded("late", "group"),
     "a sort": notes.order_by("v"),
     "a limit": notes.limit(3),
     "a set union": notes.union(TABLES["bills"], distinct=True),

@@ -6,9 +6,10 @@ import ibis
 import pytest
 
 from blossom.plan import from_ibis, sql
-from blossom.plan.relations import Relation
-from blossom.plan.rewrites.push_filters import push_filters
-from blossom.plan.text import plan_text
+from blossom.plan.expressions import Literal, facts
+from blossom.plan.relations import Filter, Project, Relation, Scan, call, identity
+from blossom.plan.rewrites.push_filters import LARGEST, push_filters
+from blossom.plan.text import expression_text, plan_text
 
 TABLES = {
     "t": ibis.table({"a": "int64", "b": "int64", "c": "int64", "many": "array<int64>"}, name="t"),
@@ -130,3 +131,44 @@ def test_moves(made: str | ibis.Table, wanted: str) -> None:
 def test_stays(made: str | ibis.Table) -> None:
     plan = lowered(made)
     assert plan_text(push_filters(plan)) == plan_text(plan)
+
+
+def test_two_filters_that_stick_are_one() -> None:
+    table = t.select(s=t.a + 1).filter(ibis._.s > ibis.random()).limit(3)
+    plan = push_filters(lowered(table.filter(ibis._.s > ibis.random()).filter(ibis._.s > 2)))
+    assert plan_text(plan).count("Filter") == 2  # one above the limit, one below it
+
+
+def test_a_conjunct_stays_above_columns_that_would_make_it_large() -> None:
+    table = t
+    for _ in range(LARGEST):
+        table = table.mutate(a=table.a + table.b)
+    made = push_filters(lowered(table.filter(table.a > 1, table.c > 2)))
+    (low,) = [node for node in made.walk() if isinstance(node, Filter) and isinstance(node.input, Scan)]
+    assert expression_text(low.predicates[0]) == "c > 2"  # a bare column goes all the way
+    assert len(low.predicates) == 1
+    (high,) = [node for node in made.walk() if isinstance(node, Filter) and node is not low]
+    assert 3 < facts(high.predicates[0]).size <= LARGEST
+
+
+def test_a_node_without_filters_above_it_stays_shared() -> None:
+    shared = t.mutate(s=t.a + t.b)
+    right = shared.filter(shared.s > 1).select(k="a")
+    plan = push_filters(lowered(shared.join(right, shared.a == right.k)))
+    assert len([node for node in plan.walk() if isinstance(node, Scan)]) == 1
+
+
+def test_a_long_pipeline_meets_no_recursion_limit() -> None:
+    relation: Relation = lowered(t)
+    for i in range(3_000):
+        if i % 2:
+            predicate = call("Greater", relation.column("c"), Literal(i, "int16"), dtype="boolean")
+            relation = Filter(relation, (predicate,))
+        else:
+            more = call("Add", relation.column("a"), relation.column("b"), dtype="int64")
+            relation = Project(relation, tuple((n, more if n == "a" else v) for n, v in identity(relation)))
+        _ = relation.schema
+    made = push_filters(relation)
+    (low,) = [node for node in made.walk() if isinstance(node, Filter)]
+    assert isinstance(low.input, Scan)
+    assert len(low.predicates) == 1_500
