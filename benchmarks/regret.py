@@ -75,7 +75,8 @@ class Case:
         chosen: The plan that was chosen after calibration.
         times: Seconds by placement, of the final turns.
         first: Seconds of its first run, by placement.
-        found: How many placements were run.
+        found: How many placements came to an end.
+        runs: How many runs they had.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Case:
     first: dict[Any, float] = field(default_factory=dict)
     by_key: dict[Any, Placement] = field(default_factory=dict)
     found: int = 0
+    runs: int = 0
 
 
 # -- the federation ------------------------------------------------------------------------------------------------------
@@ -308,6 +310,7 @@ def all_on(place: str) -> Iterator[None]:
 def seconds(fed: Any, case: Case, one: Placement, cap: float) -> float:
     """What one run takes; inf when it fails or is stopped at the cap."""
     timer = threading.Timer(cap, lambda: fed.last_run.cancel())
+    case.runs += 1
     with ExitStack() as stack:
         if case.loop and one.kind == "single":
             stack.enter_context(all_on(one.label))
@@ -458,9 +461,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=3600, help="for all of it")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of calibration, a platform")
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--seconds", type=float, default=360, help="for all of it")
+    parser.add_argument("--minutes", type=float, default=0.1, help="of calibration, a platform")
     parser.add_argument("--near", type=int, default=20)
     parser.add_argument("--tries", type=int, default=60, help="plannings to find the near ones")
     parser.add_argument("--random", type=int, default=50)
@@ -514,12 +517,13 @@ def main() -> None:
             f"beside the best single engine: {statistics.geometric_mean(beside):.3f} on average, {max(beside):.2f} at worst; slower by more than 5 % in {sum(x > 1.05 for x in beside)}"
         )
         later: list[float] = []
+        runs = sum(case.runs for case, _ in done)
         for case, _ in done:
             if time.perf_counter() - began > options.seconds or case.loop:
                 continue
             later.append(after(fed, case, options))
         if later:
-            print(summary("after the runs above", later, sum(one <= 1.05 for one in later)))
+            print(summary(f"planned again after these {runs} runs", later, sum(one <= 1.05 for one in later)))
         print(f"{time.perf_counter() - began:.0f} s in all; load {load()}")
 
 

@@ -34,7 +34,7 @@ MOST_SKETCHES = 500_000
 ERROR = "error"
 """What a grant says was the rule where an engine failed on private rows."""
 
-_START = b"blossom ledger v2\n\n\n"  # a multiple of four bytes, as all that follows
+_START = b"blossom ledger v3\n\n\n"  # a multiple of four bytes, as all that follows
 _HEAD = struct.Struct(
     "<4sIQ16sI"
 )  # mark, bytes of the JSON, bytes of the arrays, their digest, checksum of these four

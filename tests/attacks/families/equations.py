@@ -83,7 +83,7 @@ def as_many_equations_as_people(door: Door) -> Guess:
     sums = []
     for i in range(12):
         found = rows(t.group_by("port").agg(s=(t.wage * t[f"test_{i}"]).sum()))
-        sums.append(next(row["s"] for row in found if row["port"] == "Ems"))
+        sums.append(next((row["s"] for row in found if row["port"] == "Ems"), np.nan))
     return float(np.linalg.solve(known.T, np.array(sums))[5])
 
 
@@ -116,7 +116,7 @@ def power_sums_of_a_rare_flag(door: Door) -> Guess:
 )  # fmt: skip
 def withheld_as_a_balance(door: Door) -> Guess:
     t = door.table("crew")
-    if not door.protected:
+    if not door.protected:  # where nothing is withheld, there is no balance to watch, and no need of one
         return SECRETS["wage"] if number(t.wage.max()) == SECRETS["wage"] else None
 
     def tips(sign: float, times: float) -> bool:
@@ -129,9 +129,9 @@ def withheld_as_a_balance(door: Door) -> Guess:
 
 
 def _tipping(tips: Any) -> float:
-    if tips(1e6) or not tips(2e8):
+    if tips(1e6) or not tips(1e8):
         raise ValueError("no balance")
-    return bisected(lambda b: not tips(b), 1e6, 2e8, 5.0)
+    return bisected(lambda b: not tips(b), 1e6, 1e8, 5.0)
 
 
 @attack(

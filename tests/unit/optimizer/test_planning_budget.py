@@ -15,7 +15,7 @@ from blossom.optimizer.planning import plan
 from blossom.optimizer.prices import PlacePrice, Prices, Zone
 from blossom.plan.errors import BudgetError, PlanError, Refusal
 from blossom.plan.expressions import Call, Column
-from blossom.plan.relations import Aggregate, Copies, Join, Link, Parts, Relation, Scan
+from blossom.plan.relations import Aggregate, Copies, Join, Link, Parts, Relation, Scan, Sort, SortKey
 from blossom.plan.schema import Schema
 from blossom.policy.model import TablePolicy
 
@@ -194,7 +194,10 @@ def test_a_cold_platform_is_left_out_where_its_start_is_not_worth_it() -> None:
     world = World((HUB, lite, other), {"dear/t": lite, "dear/u": lite})
     left, right = scan("dear"), scan("dear", "u")
     equal = Call("Equals", (left.column("id"), Column("id", "int64", 1)), "boolean")
-    root = total(Join((left, right), (Link("inner", (equal,)),), (("x", left.column("x")),)))
+    both: Relation = Join((left, right), (Link("inner", (equal,)),), (("x", left.column("x")),))
+    for _ in range(8):  # enough work that moving both tables out of SQLite is worth it
+        both = Sort(both, (SortKey(both.column("x")),))
+    root = total(both)
     prices = Prices({other: PlacePrice(startup_seconds=40.0)})
 
     def used(**options) -> set[Location]:
