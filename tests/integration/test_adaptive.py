@@ -67,7 +67,23 @@ def session(two_sites: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Itera
         without_join(fed, monkeypatch, "north", "duckdb")
         monkeypatch.setattr(fed.federation.hub, "unsupported", _no_join(fed.federation.hub.unsupported))
         yield fed
-    assert not [one.name for one in threading.enumerate() if one.name.startswith("blossom-")]
+    assert not started()
+
+
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def before() -> None:
+    """Which threads other tests have left."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
+def started() -> list[str]:
+    """Blossom's threads that this test has started and that still run."""
+    alive = (one for one in threading.enumerate() if one not in _before)
+    return [one.name for one in alive if one.name.startswith("blossom-")]
 
 
 def question(fed: Any) -> Any:
@@ -251,7 +267,7 @@ def test_rows_are_never_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         stream = fed.to_pyarrow_batches(fed.table("a"))
         with pytest.raises(PlatformError, match="rows of the result had been given"):
             stream.read_all()
-    assert not [one.name for one in threading.enumerate() if one.name.startswith("blossom-")]
+    assert not started()
 
 
 def test_an_engine_whose_memory_really_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +361,7 @@ def test_a_statement_that_never_returns_is_stopped(tmp_path: Path) -> None:
         wait_until(lambda: sleeping(url, dbapi) == 0)
         assert not fed.federation.sites["north"]._runs
         assert not [event for event in fed.last_run.events if "planned anew" in event.text]
-    wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("blossom-")])
+    wait_until(lambda: not started())
 
 
 @pytest.mark.parametrize("kill", [signal.SIGQUIT, signal.SIGKILL])
@@ -366,7 +382,7 @@ def test_a_server_killed_in_the_middle_is_one_clear_error(kill: signal.Signals) 
         assert "the tables b live there" in str(caught.value)
         assert "start the engine again" in str(caught.value)
         assert not fed.federation.sites["north"]._runs
-    wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("blossom-")])
+    wait_until(lambda: not started())
 
 
 # -- memory that ends
@@ -489,4 +505,4 @@ def test_eight_runs_at_once_do_not_disturb_each_other(tmp_path: Path, postgres_u
         with dbapi.connect(postgres_url) as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {name}")
             connection.commit()
-    assert not [one.name for one in threading.enumerate() if one.name.startswith("blossom-")]
+    assert not started()

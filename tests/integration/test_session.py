@@ -257,7 +257,7 @@ def test_save_and_load(fed: bl.Session, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model.json")
     again = bl.load_model(tmp_path / "model.json")
     a = fitted.predict(fed.table("public")).prediction.sum().execute()
-    assert again.predict(fed.table("public"), name="p").p.sum().execute() == a
+    assert again.predict(fed.table("public"), name="p").p.sum().execute() == pytest.approx(a, rel=1e-12)
     assert again.evaluate(fed.table("people"))["r2"] == pytest.approx(fitted.metrics["r2"])
 
 

@@ -91,6 +91,9 @@ WHOLE: Mapping[str, frozenset[int]] = {
 }
 """The queries that an engine runs whole, with nobody's help."""
 
+BY_COST: Mapping[str, frozenset[int]] = {"mariadb": frozenset({20})}
+"""Those that it can run whole, where that is not always the cheapest: costs are learned while the tests run."""
+
 
 def test_what_runs_whole(alone: tuple[str, Session]) -> None:
     kind, session = alone
@@ -99,4 +102,4 @@ def test_what_runs_whole(alone: tuple[str, Session]) -> None:
         text = session.explain(tpch.ibis_expression(session, number)).text()
         if set(re.findall(r"^f\d+ +(\w+)@", text, re.MULTILINE)) == {"engine"}:
             found.add(number)
-    assert found == WHOLE[kind]
+    assert found - BY_COST.get(kind, frozenset()) == WHOLE[kind]

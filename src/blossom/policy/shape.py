@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -31,10 +32,15 @@ SIZES = (1e-30, 1e30)
 beyond a threshold that the literal chooses."""
 
 WHOLE = {AFFINE: 1e6, PRODUCT: 1e3}
-"""How large the literals of an integer form may become: beyond 64 bits engines fail, and whether they do is an answer."""
+"""How large the literals of an integer or decimal form may become: beyond 64 bits, or 38 digits, engines fail, and whether they
+do is an answer."""
+
+DIGITS = 20
+"""Digits before the point that a product of decimals must leave room for, for the same reason."""
 
 _INTEGERS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
 _FLOATS = {"float32": 32, "float64": 64}
+_DECIMAL = re.compile(r"!?decimal\(\d+, (\d+)\)")
 
 
 @dataclass(slots=True)
@@ -141,10 +147,18 @@ def _bounded(sources: Value, form: int, low: float, high: float, others: Value |
 
 
 def _whole(expression: Call, value: Value) -> Value:
-    """The value, opaque where integers could be made to overflow."""
-    if value.form in WHOLE and value.high > WHOLE[value.form] and expression.dtype.lstrip("!") in _INTEGERS:
-        return Value(value.sources)
-    return value
+    """The value, opaque where integers or decimals could be made to overflow."""
+    kind = expression.dtype.lstrip("!")
+    if value.form not in WHOLE or not (kind in _INTEGERS or kind.startswith("decimal")):
+        return value
+    narrow = kind.startswith("decimal") and expression.op == "Multiply" and 38 - _scale(expression) < DIGITS
+    return Value(value.sources) if narrow or value.high > WHOLE[value.form] else value
+
+
+def _scale(product: Call) -> int:
+    """Digits after the point of an exact product: those of its factors together, whatever type Ibis declares."""
+    kinds = [_DECIMAL.fullmatch(one.dtype) for one in children(product)]
+    return sum(int(kind[1]) for kind in kinds if kind)
 
 
 def _negate(value: Value) -> Value:

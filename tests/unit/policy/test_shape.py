@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import ibis
 import ibis.expr.operations as ops
 import pytest
@@ -157,6 +159,17 @@ def test_single_precision_holds_fewer_digits(clinic):
     t = ibis.table({"pid": "int64", "x": "float32", "y": "float64"}, name="sensors")
     clinic.allowed(t.agg(s=(_.x - 273.15).mean(), r=(_.y + 1e9).mean()))
     clinic.refused(t.agg(s=(_.x + 1e9).mean()), "transform", "x")
+
+
+def test_decimals_have_room_for_what_is_made_of_them(clinic):
+    clinic.policies["accounts"] = type(clinic.policies["visits"])(
+        "aggregates", privacy_unit="pid", min_group=3
+    )
+    t = ibis.table({"pid": "int64", "x": "decimal(15, 2)", "y": "decimal(38, 10)"}, name="accounts")
+    clinic.allowed(t.agg(s=(_.x * 100).sum(), p=(_.x * (1 - _.x)).sum(), y=(_.y * 1000).sum()))
+    # an engine fails beyond 38 digits: whether it does would tell of the largest value
+    clinic.refused(t.agg(s=(_.y * Decimal(10**9)).sum()), "transform", "y")
+    clinic.refused(t.agg(s=(_.y * _.y).sum()), "transform", "y")
 
 
 def test_the_tables_of_operations_name_what_ibis_has():
