@@ -16,12 +16,12 @@ from blossom.plan.errors import BudgetError, PlanError, PolicyError
 _NOT_THEIRS = tuple(
     f"{folder}{os.sep}"
     for folder in {
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")),
         str(Path(__file__).parents[1]),
         str(Path(ibis.__file__).parent),
     }
 )
-"""Folders of the interpreter, of installed packages, and of Blossom itself."""
+"""Folders of the interpreter, of installed packages and the commands that start them, and of Blossom itself."""
 
 
 def users_line() -> str | None:

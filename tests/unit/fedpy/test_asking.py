@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sysconfig
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,3 +86,11 @@ def test_files_and_cells(file: str, told: str) -> None:
     found: dict[str, object] = {}
     exec(compile("\n\nfound['at'] = ask()", file, "exec"), {"found": found, "ask": users_line})
     assert found["at"] == told
+
+
+def test_a_command_that_starts_blossom_is_nobodys_code() -> None:
+    space: dict[str, object] = {"users_line": users_line}
+    launcher = str(Path(sysconfig.get_path("scripts")) / "blossom")
+    exec(compile("found = users_line()", launcher, "exec"), space)
+    # the next caller that is somebody's code: this test
+    assert str(space["found"]).startswith("tests/unit/fedpy/test_asking.py:")
