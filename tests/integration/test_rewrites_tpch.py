@@ -26,7 +26,8 @@ from ibis.backends.sql.compilers.duckdb import compiler
 
 from blossom.plan import from_ibis, to_ibis
 from blossom.plan.expressions import Expression, Subquery, transform
-from blossom.plan.relations import Aggregate, Copies, Partition, Parts, Relation, Scan, SetOperation, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Aggregate, Copies, Partition, Parts, Relation, Scan, SetOperation
 from blossom.plan.rewrites.expand import FederatedTable
 from blossom.plan.rewrites.stages import check_resolved, distribute, is_distributed
 from blossom.plan.schema import Schema

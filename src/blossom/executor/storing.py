@@ -11,7 +11,8 @@ from blossom.optimizer.physical import Fragment, PhysicalPlan
 from blossom.optimizer.planning import plan as place_plan
 from blossom.plan.errors import PlanError, PolicyError
 from blossom.plan.expressions import Subquery, walk
-from blossom.plan.relations import Received, Relation, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Received, Relation
 from blossom.plan.wire import fingerprint
 from blossom.platforms.interface import Cancellation
 from blossom.sites.config.model import HUB

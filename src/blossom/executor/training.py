@@ -31,7 +31,8 @@ from blossom.optimizer.physical import PhysicalPlan
 from blossom.optimizer.planning import plan as place_plan
 from blossom.plan.errors import PlanError, PolicyError, TrainingError
 from blossom.plan.loops import one_turn
-from blossom.plan.relations import Model, Parts, Predict, Relation, Scan, Train, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Model, Parts, Predict, Relation, Scan, Train
 from blossom.plan.rewrites.stages import distribute
 from blossom.plan.wire import fingerprint
 from blossom.platforms.interface import Cancellation

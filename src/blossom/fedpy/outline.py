@@ -11,7 +11,8 @@ from blossom.executor.training import Training, TrainingPlan
 from blossom.fedpy.explain import Actual, Explanation, FitNote
 from blossom.learning.estimator import Estimator, estimator_from_document
 from blossom.optimizer.physical import Fragment, PhysicalPlan
-from blossom.plan.relations import Received, Relation, Scan, Train, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Received, Relation, Scan, Train
 from blossom.policy.model import TablePolicy
 from blossom.sites.config.model import HUB
 

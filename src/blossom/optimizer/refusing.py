@@ -15,6 +15,7 @@ from blossom.optimizer.costs import HUB
 from blossom.optimizer.nodes import Node
 from blossom.plan.errors import PolicyError, listed
 from blossom.plan.expressions import Call, Column, walk
+from blossom.plan.rebuilding import rewrite
 from blossom.plan.relations import (
     Aggregate,
     Copies,
@@ -29,7 +30,6 @@ from blossom.plan.relations import (
     Sample,
     Scan,
     Sort,
-    rewrite,
 )
 
 METRICS = 3

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from blossom.plan.expressions import Expression, Subquery, has_subquery, transform
-from blossom.plan.relations import Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Relation, Scan
 
 
 def everywhere(root: Relation, rule: Callable[[Relation], Relation]) -> Relation:

@@ -232,7 +232,7 @@ def outer_columns(plan: Relation, depth: int = 1) -> frozenset[Outer]:
 def transform(expression: Expression, rule: Callable[[Expression], Expression | None]) -> Expression:
     """Rebuild top-down: where `rule` gives a replacement it stands (and is not entered), elsewhere go on below.
 
-    Subquery plans are left alone, but for the needle of an `in`; use `relations.map_outer` for correlated references.
+    Subquery plans are left alone, but for the needle of an `in`; use `rebuilding.map_outer` for correlated references.
     """
     replaced = rule(expression)
     if replaced is not None:

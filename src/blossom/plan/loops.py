@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from blossom.plan.everywhere import everywhere
 from blossom.plan.expressions import has_window
+from blossom.plan.rebuilding import rewrite
 from blossom.plan.relations import (
     Aggregate,
     Distinct,
@@ -24,7 +25,6 @@ from blossom.plan.relations import (
     Unnest,
     after,
     before,
-    rewrite,
 )
 
 WORK = (

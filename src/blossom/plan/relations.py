@@ -5,7 +5,7 @@ Nodes are compared by identity and may be shared (a plan is a graph without cycl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self
@@ -15,11 +15,9 @@ from blossom.plan.expressions import (
     Column,
     Expression,
     Named,
-    Outer,
     Subquery,
     facts,
     has_subquery,
-    transform,
     walk,
 )
 from blossom.plan.schema import Schema, datatype, nullable
@@ -567,121 +565,9 @@ class Copies(Relation):
         return self.tables[0].schema
 
 
-def rewrite(
-    root: Relation, rule: Callable[[Relation], Relation], memo: dict[int, Relation] | None = None
-) -> Relation:
-    """Rebuild bottom-up: `rule` sees each node once, its inputs already rewritten. Sharing is kept.
-
-    Plans inside subqueries are not entered; rewrites that must enter them say so.
-    """
-    done: dict[int, Relation] = {} if memo is None else memo
-    for node in root.walk():
-        if id(node) in done:
-            continue
-        inputs = tuple(done[id(child)] for child in node.inputs)
-        # nodes are compared by identity
-        new = done[id(node)] = rule(node if inputs == node.inputs else node.with_inputs(inputs))
-        _ = new.schema  # made from the leaves up, a schema never recurses through a long plan
-    return done[id(root)]
-
-
-def map_outer(plan: Relation, rule: Callable[[Outer], Expression], depth: int = 1) -> Relation:
-    """A subquery's plan with every reference that reaches `depth` scopes up replaced.
-
-    `rule` sees the reference with depth 1 and answers in the terms of the scope that holds the subquery; a `Column` in its
-    answer is turned into the `Outer` that means it inside.
-    """
-
-    def inside(expression: Expression) -> Expression:
-        def one(node: Expression) -> Expression | None:
-            if isinstance(node, Outer) and node.depth == depth:
-                return _sink(rule(replace(node, depth=1)), depth)
-            if isinstance(node, Subquery):
-                needle = None if node.needle is None else inside(node.needle)
-                return replace(node, plan=map_outer(node.plan, rule, depth + 1), needle=needle)
-            return None
-
-        return transform(expression, one)
-
-    return rewrite(plan, lambda node: node.map_expressions(inside))
-
-
-def _sink(expression: Expression, depth: int) -> Expression:
-    def one(node: Expression) -> Expression | None:
-        return Outer(node.name, node.dtype, node.input, depth) if isinstance(node, Column) else None
-
-    return transform(expression, one)
-
-
-def substitute(expression: Expression, rule: Callable[[Column], Expression]) -> Expression:
-    """Replace every input column, those that subqueries reach included."""
-
-    def one(node: Expression) -> Expression | None:
-        if isinstance(node, Column):
-            return rule(node)
-        if isinstance(node, Subquery):
-            needle = None if node.needle is None else substitute(node.needle, rule)
-            return replace(
-                node,
-                plan=map_outer(node.plan, lambda o: rule(Column(o.name, o.dtype, o.input))),
-                needle=needle,
-            )
-        return None
-
-    return transform(expression, one)
-
-
 def identity(relation: Relation) -> tuple[Named, ...]:
     """Each column of a relation as a value of a projection over it."""
     return tuple((name, Column(name, dtype)) for name, dtype in relation.schema.items())
-
-
-class WorkKey:
-    """A node's own work as a value; its hash is remembered, for it is looked up at every place of a federation."""
-
-    __slots__ = ("_hash", "_parts")
-
-    def __init__(self, parts: Hashable) -> None:
-        self._parts = parts
-        self._hash = hash(parts)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, WorkKey) and self._hash == other._hash and self._parts == other._parts
-        )
-
-
-def work_key(node: Relation) -> Hashable:
-    """A node's own work, apart from where its inputs come from: equal keys ask the same of an engine.
-
-    Subqueries are compared by identity of their plans. Remembered for each node.
-    """
-    found = node.__dict__.get("_work_key")
-    if found is None:
-        own = tuple(
-            value for field in fields(node) if not _holds_relations(value := node.__dict__[field.name])
-        )
-        found = WorkKey((type(node).__name__, own, tuple(child.schema for child in node.inputs)))
-        if not node.holds_subquery:
-            # one object for equal keys: those who look it up at many places compare it once
-            if len(_KEYS) >= _MOST_KEYS:
-                _KEYS.clear()
-            found = _KEYS.setdefault(found, found)
-        node.__dict__["_work_key"] = found
-    return found
-
-
-_KEYS: dict[WorkKey, WorkKey] = {}
-_MOST_KEYS = 10_000
-
-
-def _holds_relations(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return bool(value) and isinstance(value[0], Relation)
-    return isinstance(value, Relation)
 
 
 def node_fields(node: Relation) -> dict[str, Any]:

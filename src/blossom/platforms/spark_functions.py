@@ -16,7 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from blossom.plan.relations import MapBatches, Received, Relation, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import MapBatches, Received, Relation
 from blossom.platforms.arrow import arrow_type
 from blossom.platforms.python_functions import FunctionRegistry, Packed
 from blossom.platforms.python_worker_steps import step_of

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from blossom.plan.errors import PlanError, unknown
 from blossom.plan.everywhere import everywhere, scans
-from blossom.plan.relations import Received, Relation, Scan, work_key
+from blossom.plan.relations import Received, Relation, Scan
 from blossom.plan.rewrites.widen_integers import widen_integers
 from blossom.plan.schema import Schema
+from blossom.plan.work import work_key
 from blossom.platforms.interface import Cancellation, Platform, TableSource
 from blossom.platforms.registry import open_platform
 from blossom.sites.config.model import PlatformConfig

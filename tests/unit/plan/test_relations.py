@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from blossom.plan.expressions import Call, Column, Literal, Subquery
-from blossom.plan.relations import Filter, Join, Link, Project, Relation, Scan, identity, work_key
+from blossom.plan.relations import Filter, Join, Link, Project, Relation, Scan, identity
 from blossom.plan.schema import Schema
+from blossom.plan.work import work_key
 
 NARROW = Scan("t", Schema([("a", "int64")]), "north")
 WIDE = Scan("u", Schema([("a", "int64"), ("b", "string")]), "south")

@@ -23,7 +23,8 @@ from ibis import _
 from blossom.plan import from_ibis
 from blossom.plan.errors import PlatformError
 from blossom.plan.expressions import Call, Column, Literal, walk
-from blossom.plan.relations import Aggregate, Project, Received, Relation, Scan, SetOperation, call, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Aggregate, Project, Received, Relation, Scan, SetOperation, call
 from blossom.plan.schema import Schema
 from blossom.platforms.duckdb import DuckDB
 from blossom.platforms.interface import Cancellation, TableSource

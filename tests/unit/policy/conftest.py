@@ -14,7 +14,8 @@ import pytest
 
 from blossom.plan import from_ibis, to_ibis
 from blossom.plan.expressions import Expression, Subquery, transform
-from blossom.plan.relations import Received, Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Received, Relation, Scan
 from blossom.policy.cells import Cells
 from blossom.policy.gate import gate
 from blossom.policy.guards import Guarded

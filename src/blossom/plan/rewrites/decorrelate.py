@@ -29,19 +29,8 @@ from blossom.plan.expressions import (
     transform,
     walk,
 )
-from blossom.plan.relations import (
-    Aggregate,
-    Distinct,
-    Filter,
-    Join,
-    Link,
-    Project,
-    Relation,
-    Sort,
-    identity,
-    rewrite,
-    substitute,
-)
+from blossom.plan.rebuilding import rewrite, substitute
+from blossom.plan.relations import Aggregate, Distinct, Filter, Join, Link, Project, Relation, Sort, identity
 
 _INNER = frozenset({"inner", "cross"})
 

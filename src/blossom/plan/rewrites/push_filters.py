@@ -17,6 +17,7 @@ from blossom.plan.expressions import (
     has_subquery,
     has_window,
 )
+from blossom.plan.rebuilding import substitute
 from blossom.plan.relations import (
     Aggregate,
     Distinct,
@@ -29,7 +30,6 @@ from blossom.plan.relations import (
     Relation,
     SetOperation,
     Sort,
-    substitute,
 )
 
 LARGEST = 16

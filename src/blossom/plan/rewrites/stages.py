@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from blossom.plan.errors import PlanError
 from blossom.plan.expressions import Expression, Subquery, transform
-from blossom.plan.relations import Copies, Parts, Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Copies, Parts, Relation, Scan
 from blossom.plan.rewrites.decorrelate import decorrelate
 from blossom.plan.rewrites.expand import FederatedTable, expand
 from blossom.plan.rewrites.local_joins import local_joins

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from blossom.plan.expressions import Column, Expression, Subquery, has_subquery, has_window, transform
 from blossom.plan.expressions import columns as columns_of
-from blossom.plan.relations import Filter, Project, Received, Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Filter, Project, Received, Relation, Scan
 from blossom.plan.schema import Schema
 from blossom.platforms.files.published import Published, outside
 from blossom.platforms.interface import Cancellation, Platform, TableSource

@@ -7,7 +7,8 @@ import pytest
 
 from blossom.plan import from_ibis, sql
 from blossom.plan import operators as own
-from blossom.plan.relations import Partition, Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Partition, Relation, Scan
 from blossom.plan.rewrites.expand import FederatedTable, expand
 from blossom.plan.rewrites.local_maps import local_maps
 from blossom.plan.schema import Schema

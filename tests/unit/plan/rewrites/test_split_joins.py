@@ -6,7 +6,8 @@ import ibis
 import pytest
 
 from blossom.plan import from_ibis, sql
-from blossom.plan.relations import Partition, Relation, Scan, rewrite
+from blossom.plan.rebuilding import rewrite
+from blossom.plan.relations import Partition, Relation, Scan
 from blossom.plan.rewrites.expand import FederatedTable, expand
 from blossom.plan.rewrites.split_joins import split_joins
 from blossom.plan.schema import Schema
